@@ -1,0 +1,108 @@
+//! The words of `clerk_proxy URL [secret_key=SOURCE] [upstream=ORIGIN];`, read into typed values.
+
+use crate::error::Error;
+use crate::frontend_api::Origin;
+use crate::proxy_url::ProxyUrl;
+use crate::secret_key::Source;
+
+/// What one `clerk_proxy` line says.
+#[derive(Debug, PartialEq)]
+pub struct ClerkProxy {
+    /// The public proxy URL.
+    pub url: ProxyUrl,
+    /// Where the key comes from.
+    pub key: Source,
+    /// Where the Frontend API is.
+    pub origin: Origin,
+}
+
+impl ClerkProxy {
+    /// Reads the words after the directive's name.
+    ///
+    /// # Errors
+    ///
+    /// The first mistake found, from left to right.
+    pub fn parse(words: &[String]) -> Result<Self, Error> {
+        let (typed, parameters) = words.split_first().map_or(("", words), |(w, p)| (w.as_str(), p));
+        let url = ProxyUrl::parse(typed)
+            .map_err(|fault| Error::ProxyUrl { value: typed.to_owned(), fault })?;
+        let (mut key, mut origin) = (None, None);
+        for word in parameters {
+            if let Some(source) = word.strip_prefix("secret_key=") {
+                set_once(&mut key, Source::parse(source), "secret_key=")?;
+            } else if let Some(typed) = word.strip_prefix("upstream=") {
+                let parsed = Origin::parse(typed)
+                    .map_err(|fault| Error::Upstream { value: typed.to_owned(), fault })?;
+                set_once(&mut origin, parsed, "upstream=")?;
+            } else {
+                return Err(Error::UnknownParameter(word.clone()));
+            }
+        }
+        let key = key.unwrap_or(Source::Default);
+        Ok(Self { url, key, origin: origin.unwrap_or_default() })
+    }
+}
+
+fn set_once<T>(slot: &mut Option<T>, value: T, name: &'static str) -> Result<(), Error> {
+    match slot.replace(value) {
+        None => Ok(()),
+        Some(_) => Err(Error::DuplicateParameter(name)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proxy_url::UrlFault;
+    use proptest::prelude::*;
+
+    fn parse(line: &str) -> Result<ClerkProxy, Error> {
+        ClerkProxy::parse(&line.split(' ').map(str::to_owned).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn all_parameters_in_any_order() {
+        let one = parse("https://app.dev/x secret_key=env:K upstream=http://127.0.0.1:1").unwrap();
+        let two = parse("https://app.dev/x upstream=http://127.0.0.1:1 secret_key=env:K").unwrap();
+        assert_eq!(one, two);
+        assert_eq!(one.key, Source::Env("K".into()));
+        assert_eq!(one.origin, Origin::parse("http://127.0.0.1:1").unwrap());
+    }
+
+    #[test]
+    fn defaults() {
+        let line = parse("https://app.dev/x").unwrap();
+        assert_eq!((line.key, line.origin), (Source::Default, Origin::default()));
+    }
+
+    #[test]
+    fn mistakes() {
+        assert_eq!(
+            parse("https://app.dev/x upstream=x"),
+            Err(Error::Upstream { value: "x".into(), fault: UrlFault::NoScheme })
+        );
+        assert_eq!(
+            parse("https://app.dev/x secret_key=a secret_key=b"),
+            Err(Error::DuplicateParameter("secret_key="))
+        );
+        assert_eq!(
+            parse("https://app.dev/x upstream=http://a upstream=http://b"),
+            Err(Error::DuplicateParameter("upstream="))
+        );
+        assert_eq!(parse("https://app.dev/x y"), Err(Error::UnknownParameter("y".into())));
+        assert!(matches!(parse("sk_live_x"), Err(Error::ProxyUrl { .. })));
+        assert!(matches!(ClerkProxy::parse(&[]), Err(Error::ProxyUrl { .. })));
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics_and_never_tells_a_key(words in proptest::collection::vec("\\PC*", 0..5),
+                                             key in "sk_live_[a-zA-Z0-9]{20}", at in 0..5usize) {
+            let mut words = words;
+            words.insert(at.min(words.len()), key.clone());
+            if let Err(error) = ClerkProxy::parse(&words) {
+                prop_assert!(!error.to_string().contains(&key[8..]));
+            }
+        }
+    }
+}

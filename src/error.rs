@@ -1,0 +1,177 @@
+//! Every sentence that `nginx -t` can show for this module.
+//!
+//! Each names the directive, the offending value and what to write instead. nginx adds file and line. A
+//! value passes through [`shown`] first, so that a key typed in the wrong place is not repeated.
+
+use std::fmt;
+
+use crate::proxy_url::UrlFault;
+use crate::secret_key::KeyFault;
+
+/// A configuration mistake.
+#[derive(Debug, PartialEq)]
+pub enum Error {
+    /// A word after the URL that is no parameter.
+    UnknownParameter(String),
+    /// A parameter written twice.
+    DuplicateParameter(&'static str),
+    /// The proxy URL cannot be used.
+    ProxyUrl { value: String, fault: UrlFault },
+    /// The value of `upstream=` cannot be used.
+    Upstream { value: String, fault: UrlFault },
+    /// The key cannot be used; the source says where it came from and is never the key.
+    SecretKey { source: String, fault: KeyFault },
+    /// The location can never hold a request below the proxy URL's path.
+    Location { url: String, prefix: String, location: String },
+    /// The location is handled by another directive too.
+    OtherHandler { location: String },
+    /// A directive inside the location sends requests elsewhere with the settings of `clerk_proxy`.
+    NestedProxyPass { location: String },
+    /// A `proxy_set_header` for a name that belongs to Clerk's contract.
+    OwnedHeader { name: String, instead: &'static str },
+    /// An inherited directive that no directive of the location can undo.
+    Inherited { directive: &'static str },
+    /// There is no bundle of trusted certificates on this system.
+    NoCaBundle { host: String },
+    /// nginx was built without a module that `clerk_proxy` configures.
+    MissingModule(&'static str),
+    /// A defect of this module.
+    Internal(String),
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UnknownParameter(word) => write!(
+                f,
+                "invalid parameter \"{}\" in \"clerk_proxy\", expected \"secret_key=\" or \"upstream=\"",
+                shown(&parameter_name(word))
+            ),
+            Self::DuplicateParameter(name) => {
+                write!(f, "duplicate parameter \"{name}\" in \"clerk_proxy\", write it once")
+            }
+            Self::ProxyUrl { value, fault } => write!(
+                f,
+                "invalid URL \"{}\" in \"clerk_proxy\": {fault}, write the proxy URL as in the Clerk \
+                 Dashboard, such as \"https://app.dev/__clerk\"",
+                shown(value)
+            ),
+            Self::Upstream { value, fault } => write!(
+                f,
+                "invalid parameter \"upstream={}\" in \"clerk_proxy\": {fault}, write an origin such as \
+                 \"https://frontend-api.clerk.dev\"",
+                shown(value)
+            ),
+            Self::SecretKey { source, fault } => {
+                write!(f, "invalid {source} in \"clerk_proxy\": {fault}")
+            }
+            Self::Location { url, prefix, location } => write!(
+                f,
+                "\"clerk_proxy {}\" does not fit location \"{location}\", no request below \"{prefix}/\" \
+                 is left to it, use location \"{prefix}/\"",
+                shown(url)
+            ),
+            Self::OtherHandler { location } => write!(
+                f,
+                "\"clerk_proxy\" conflicts with another content handler in location \"{location}\", \
+                 remove \"proxy_pass\" or what else answers requests there"
+            ),
+            Self::NestedProxyPass { location } => write!(
+                f,
+                "\"proxy_pass\" inside location \"{location}\" would send the secret key of its \
+                 \"clerk_proxy\" elsewhere, move it to a location beside that one"
+            ),
+            Self::OwnedHeader { name, instead } => write!(
+                f,
+                "\"proxy_set_header {name}\" conflicts with \"clerk_proxy\" in the same location, which \
+                 sets this header, {instead}"
+            ),
+            Self::Inherited { directive } => write!(
+                f,
+                "\"{directive}\" of an outer block would change every request of \"clerk_proxy\", move it \
+                 to the locations that need it"
+            ),
+            Self::NoCaBundle { host } => write!(
+                f,
+                "\"clerk_proxy\" found no CA certificates of the system to verify \"{host}\" with, install \
+                 the package \"ca-certificates\" or set \"proxy_ssl_trusted_certificate\""
+            ),
+            Self::MissingModule(name) => {
+                write!(f, "\"clerk_proxy\" needs {name}, which this nginx was built without")
+            }
+            Self::Internal(what) => {
+                write!(f, "\"clerk_proxy\" failed: {what}, this is a defect of the module, report it")
+            }
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// The part of a misspelt parameter that can be repeated: all up to `=`; what follows may be a key.
+fn parameter_name(word: &str) -> String {
+    match word.split_once('=') {
+        Some((name, _)) => format!("{name}="),
+        None => word.to_owned(),
+    }
+}
+
+/// A value of the configuration as it may be printed: without keys, without credentials of a URL and
+/// without control characters.
+pub fn shown(value: &str) -> String {
+    let mut text = value.escape_debug().to_string();
+    // escape_debug quotes for Rust; in nginx's messages quotes stand as they are.
+    text = text.replace("\\\"", "\"").replace("\\'", "'");
+    if let Some(scheme) = text.find("://") {
+        let authority = scheme + 3;
+        let end = text[authority..].find(['/', '?', '#']).map_or(text.len(), |i| authority + i);
+        if let Some(at) = text[authority..end].rfind('@') {
+            text.replace_range(authority..authority + at, "***");
+        }
+    }
+    for mark in ["sk_", "live_", "test_"] {
+        let mut from = 0;
+        while let Some(found) = text[from..].find(mark) {
+            let start = from + found + mark.len();
+            let end = text[start..]
+                .find(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '-'))
+                .map_or(text.len(), |i| start + i);
+            if end > start {
+                text.replace_range(start..end, "***");
+            }
+            from = (start + 3).min(text.len());
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ordinary_values_are_shown_as_they_are() {
+        for value in ["https://app.dev/__clerk", "/x y", "a\"b'c", "", "upstream="] {
+            assert_eq!(shown(value), value);
+        }
+    }
+
+    #[test]
+    fn keys_and_credentials_are_not_shown() {
+        assert_eq!(shown("sk_live_abcDEF123"), "sk_***");
+        assert_eq!(shown("x sk_live_abc, sk_test_def;"), "x sk_***, sk_***;");
+        assert_eq!(shown("live_abc123"), "live_***");
+        assert_eq!(shown("https://user:secret@app.dev/x@y"), "https://***@app.dev/x@y");
+        assert_eq!(shown("https://user:se@cret@app.dev"), "https://***@app.dev");
+        assert_eq!(
+            Error::UnknownParameter("secretkey=abc".into()).to_string(),
+            "invalid parameter \"secretkey=\" in \"clerk_proxy\", expected \"secret_key=\" or \
+             \"upstream=\""
+        );
+    }
+
+    #[test]
+    fn control_characters_stay_on_one_line() {
+        assert_eq!(shown("a\nb\u{1}"), "a\\nb\\u{1}");
+    }
+}

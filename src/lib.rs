@@ -1,0 +1,30 @@
+//! `ngx_http_clerk_proxy_module`: one line in a location makes nginx a proxy for Clerk's Frontend API.
+//!
+//! ```text
+//!   nginx.conf ──► src/nginx/      the glue: nginx's callbacks, the only place for `unsafe`
+//!                     │
+//!                     ▼
+//!                  pure core       directive ─► proxy_url, secret_key, frontend_api
+//!                                  recipe       the stock directives that the line stands for
+//!                                  upstream_uri request URI ─► upstream URI
+//!                                  error        every sentence a user can be shown
+//! ```
+//!
+//! Dependencies point down only. A file of the core knows no nginx type, logs nothing, reads neither file
+//! nor environment, and has its tests beside it.
+
+// The glue is left out of unit tests, which run without an nginx to link to; what only the glue calls
+// looks dead there.
+#![cfg_attr(test, allow(dead_code))]
+
+mod directive;
+mod error;
+mod frontend_api;
+mod proxy_url;
+mod recipe;
+mod secret_key;
+mod upstream_uri;
+
+#[cfg(not(test))]
+#[allow(unsafe_code)]
+mod nginx;

@@ -1,0 +1,159 @@
+//! What a configuration callback needs of `ngx_conf_t`: words, memory, messages, places.
+
+use std::ffi::{c_char, c_void};
+use std::mem;
+use std::ptr;
+
+use ngx::ffi::{
+    ngx_array_create, ngx_conf_file_t, ngx_conf_log_error, ngx_conf_t, ngx_int_t, ngx_palloc,
+    ngx_pnalloc, ngx_pool_cleanup_add, ngx_str_t, ngx_uint_t, NGX_LOG_EMERG, NGX_LOG_WARN,
+};
+
+use crate::error::Error;
+
+/// Why a configuration callback stops.
+#[derive(Debug)]
+pub enum Stop {
+    /// A sentence to be logged.
+    Error(Error),
+    /// nginx logged it already.
+    Logged,
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        Self::Error(error)
+    }
+}
+
+/// Running out of memory, which nginx itself reports.
+pub const NO_MEMORY: Stop = Stop::Logged;
+
+/// Where a directive stands; nginx keeps the file's name as long as the configuration.
+#[derive(Clone, Copy)]
+pub struct Place {
+    file: ngx_str_t,
+    line: ngx_uint_t,
+}
+
+/// Safe access to the configuration parser.
+pub trait ConfExt {
+    /// The directive's words, its name first.
+    fn words(&self) -> Vec<String>;
+    /// Where the directive stands that is parsed now.
+    fn place(&self) -> Place;
+    /// Runs `body` so that messages of nginx and of this module cite `place`; nginx itself cites the end of
+    /// `http {}` once all is parsed. `text` is what a block directive finds between its braces.
+    fn at<T>(&mut self, place: Place, text: &str, body: impl FnOnce(&mut Self) -> T) -> Option<T>;
+    /// Copies a text into the configuration's memory, with the zero byte behind it that nginx relies on.
+    fn copy(&mut self, text: &str) -> Result<ngx_str_t, Stop>;
+    /// Moves a value into the configuration's memory; it is dropped with the configuration.
+    fn keep<T>(&mut self, value: T) -> Result<&'static mut T, Stop>;
+    /// Logs a mistake as `[emerg]`.
+    fn emerg(&mut self, message: &str);
+    /// Logs a warning.
+    fn warn(&mut self, message: &str);
+}
+
+impl ConfExt for ngx_conf_t {
+    fn words(&self) -> Vec<String> {
+        // SAFETY: nginx calls a directive's handler with `args` set to an array of `ngx_str_t`.
+        let words = unsafe { (*self.args).as_slice::<ngx_str_t>() };
+        words.iter().map(|word| String::from_utf8_lossy(word.as_bytes()).into_owned()).collect()
+    }
+
+    fn place(&self) -> Place {
+        // SAFETY: while nginx parses, `conf_file` is the file it reads; the name lives in the cycle's pool.
+        let file = unsafe { &*self.conf_file };
+        Place { file: file.file.name, line: file.line }
+    }
+
+    fn at<T>(&mut self, place: Place, text: &str, body: impl FnOnce(&mut Self) -> T) -> Option<T> {
+        // SAFETY: zero is a valid value for every field of these plain C structs.
+        let (mut file, mut buffer): (ngx_conf_file_t, ngx::ffi::ngx_buf_t) =
+            unsafe { (mem::zeroed(), mem::zeroed()) };
+        let text = self.copy(text).ok()?;
+        // SAFETY: `text` has `len` bytes; the buffer spans just these.
+        let end = unsafe { text.data.add(text.len) };
+        (buffer.start, buffer.pos, buffer.last, buffer.end) = (text.data, text.data, end, end);
+        // A descriptor that is not NGX_INVALID_FILE (-1) makes nginx cite the file and allow blocks; with
+        // size 0 it never reads from it.
+        file.file.fd = 0;
+        file.file.name = place.file;
+        file.line = place.line;
+        file.buffer = &raw mut buffer;
+        // SAFETY: `pool` is the configuration's; nginx grows this array while it reads words.
+        let args = unsafe { ngx_array_create(self.pool, 10, size_of::<ngx_str_t>()) };
+        if args.is_null() {
+            return None;
+        }
+        let saved = *self;
+        self.conf_file = &raw mut file;
+        self.args = args;
+        let value = body(self);
+        *self = saved;
+        Some(value)
+    }
+
+    fn copy(&mut self, text: &str) -> Result<ngx_str_t, Stop> {
+        // SAFETY: `pool` is the configuration's; the result is null or has room for the text and a zero.
+        let data = unsafe { ngx_pnalloc(self.pool, text.len() + 1) }.cast::<u8>();
+        if data.is_null() {
+            return Err(NO_MEMORY);
+        }
+        // SAFETY: as above, and fresh memory does not overlap `text`.
+        unsafe {
+            ptr::copy_nonoverlapping(text.as_ptr(), data, text.len());
+            *data.add(text.len()) = 0;
+        }
+        Ok(ngx_str_t { len: text.len(), data })
+    }
+
+    fn keep<T>(&mut self, value: T) -> Result<&'static mut T, Stop> {
+        unsafe extern "C" fn drop_value<T>(data: *mut c_void) {
+            // SAFETY: nginx calls a cleanup once, with the `data` set below: a value that nothing else drops.
+            super::guard::quiet(|| unsafe { ptr::drop_in_place(data.cast::<T>()) });
+        }
+        const { assert!(align_of::<T>() <= ngx::ffi::NGX_ALIGNMENT) };
+        // SAFETY: `pool` is the configuration's; both calls return null or memory that lives as long as it,
+        // aligned for any type of nginx (asserted above). Nothing is written before both succeeded.
+        unsafe {
+            let place = ngx_palloc(self.pool, size_of::<T>().max(1)).cast::<T>();
+            let cleanup = ngx_pool_cleanup_add(self.pool, 0);
+            if place.is_null() || cleanup.is_null() {
+                return Err(NO_MEMORY);
+            }
+            place.write(value);
+            (*cleanup).handler = Some(drop_value::<T>);
+            (*cleanup).data = place.cast();
+            Ok(&mut *place)
+        }
+    }
+
+    fn emerg(&mut self, message: &str) {
+        log(self, NGX_LOG_EMERG as ngx_uint_t, message);
+    }
+
+    fn warn(&mut self, message: &str) {
+        log(self, NGX_LOG_WARN as ngx_uint_t, message);
+    }
+}
+
+fn log(cf: &mut ngx_conf_t, level: ngx_uint_t, message: &str) {
+    // SAFETY: "%*s" takes a size_t and a pointer to that many bytes (ngx_vslprintf).
+    unsafe {
+        ngx_conf_log_error(
+            level,
+            cf,
+            0,
+            c"%*s".as_ptr(),
+            message.len(),
+            message.as_ptr().cast::<c_char>(),
+        );
+    }
+}
+
+/// `NGX_OK` as callbacks return it.
+pub const OK: ngx_int_t = ngx::ffi::NGX_OK as ngx_int_t;
+/// `NGX_ERROR` likewise.
+pub const ERROR: ngx_int_t = ngx::ffi::NGX_ERROR as ngx_int_t;

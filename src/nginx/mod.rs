@@ -1,0 +1,169 @@
+//! The glue: what nginx loads, calls and is called by; the only place for `unsafe`.
+//!
+//! There are two modules in one file. `ngx_http_clerk_proxy_module` has the directive and comes before every
+//! stock http module, so that it meets their configurations as the user wrote them.
+//! `ngx_http_clerk_proxy_filter_module` comes after the core module, whose tables its variables need.
+
+mod cf;
+mod conf;
+mod guard;
+mod handler;
+mod stock;
+mod upstream;
+
+use std::ffi::{c_char, c_void};
+use std::ptr::{self, addr_of, addr_of_mut};
+
+use ngx::ffi::{
+    ngx_command_t, ngx_conf_t, ngx_http_module_t, ngx_int_t, ngx_module_t, ngx_uint_t,
+    NGX_CONF_TAKE1, NGX_CONF_TAKE2, NGX_CONF_TAKE3, NGX_HTTP_LOC_CONF, NGX_HTTP_LOC_CONF_OFFSET,
+    NGX_HTTP_MODULE,
+};
+use ngx::http::{HttpModule, HttpModuleLocationConf, HttpModuleMainConf};
+
+use conf::{LocConf, MainConf};
+
+/// The module with the directive, as the `ngx` crate wants to know it.
+struct Module;
+
+impl HttpModule for Module {
+    fn module() -> &'static ngx_module_t {
+        // SAFETY: nginx writes to the module's index fields before it calls any of its callbacks.
+        unsafe { &*addr_of!(ngx_http_clerk_proxy_module) }
+    }
+}
+
+// SAFETY: `create_main_conf` below makes a `MainConf`.
+unsafe impl HttpModuleMainConf for Module {
+    type MainConf = MainConf;
+}
+
+// SAFETY: `create_loc_conf` below makes a `LocConf`.
+unsafe impl HttpModuleLocationConf for Module {
+    type LocationConf = LocConf;
+}
+
+static mut COMMANDS: [ngx_command_t; 2] = [
+    ngx_command_t {
+        name: ngx::ngx_string!("clerk_proxy"),
+        type_: (NGX_HTTP_LOC_CONF | NGX_CONF_TAKE1 | NGX_CONF_TAKE2 | NGX_CONF_TAKE3) as ngx_uint_t,
+        set: Some(clerk_proxy),
+        conf: NGX_HTTP_LOC_CONF_OFFSET,
+        offset: 0,
+        post: ptr::null_mut(),
+    },
+    ngx_command_t::empty(),
+];
+
+static MODULE_CONTEXT: ngx_http_module_t = ngx_http_module_t {
+    preconfiguration: Some(preconfiguration),
+    postconfiguration: None,
+    create_main_conf: Some(create_main_conf),
+    init_main_conf: None,
+    create_srv_conf: None,
+    merge_srv_conf: None,
+    create_loc_conf: Some(create_loc_conf),
+    merge_loc_conf: Some(merge_loc_conf),
+};
+
+static FILTER_CONTEXT: ngx_http_module_t = ngx_http_module_t {
+    preconfiguration: Some(filter_preconfiguration),
+    postconfiguration: None,
+    create_main_conf: None,
+    init_main_conf: None,
+    create_srv_conf: None,
+    merge_srv_conf: None,
+    create_loc_conf: None,
+    merge_loc_conf: None,
+};
+
+/// The module with the directive.
+#[no_mangle]
+pub static mut ngx_http_clerk_proxy_module: ngx_module_t = ngx_module_t {
+    ctx: addr_of!(MODULE_CONTEXT) as *mut c_void,
+    commands: addr_of_mut!(COMMANDS).cast(),
+    type_: NGX_HTTP_MODULE as ngx_uint_t,
+    ..ngx_module_t::default()
+};
+
+/// The module with the variable.
+#[no_mangle]
+pub static mut ngx_http_clerk_proxy_filter_module: ngx_module_t = ngx_module_t {
+    ctx: addr_of!(FILTER_CONTEXT) as *mut c_void,
+    type_: NGX_HTTP_MODULE as ngx_uint_t,
+    ..ngx_module_t::default()
+};
+
+/// The tables that nginx looks for in a file that `load_module` names.
+mod export {
+    #![allow(missing_docs)]
+
+    use super::{
+        addr_of_mut, c_char, ngx_http_clerk_proxy_filter_module, ngx_http_clerk_proxy_module,
+        ngx_module_t, ptr,
+    };
+
+    #[no_mangle]
+    pub static mut ngx_modules: [*mut ngx_module_t; 3] = [
+        addr_of_mut!(ngx_http_clerk_proxy_module),
+        addr_of_mut!(ngx_http_clerk_proxy_filter_module),
+        ptr::null_mut(),
+    ];
+
+    #[no_mangle]
+    pub static mut ngx_module_names: [*const c_char; 3] = [
+        c"ngx_http_clerk_proxy_module".as_ptr(),
+        c"ngx_http_clerk_proxy_filter_module".as_ptr(),
+        ptr::null(),
+    ];
+
+    /// nginx puts a module before all those that are named after it.
+    #[no_mangle]
+    pub static mut ngx_module_order: [*const c_char; 5] = [
+        c"ngx_http_clerk_proxy_module".as_ptr(),
+        c"ngx_http_core_module".as_ptr(),
+        c"ngx_http_clerk_proxy_filter_module".as_ptr(),
+        c"ngx_http_copy_filter_module".as_ptr(),
+        ptr::null(),
+    ];
+}
+
+unsafe extern "C" fn clerk_proxy(
+    cf: *mut ngx_conf_t,
+    _command: *mut ngx_command_t,
+    _conf: *mut c_void,
+) -> *mut c_char {
+    // SAFETY: nginx hands the parser's state to a directive's handler.
+    if conf::is_duplicate(unsafe { &*cf }) {
+        return c"is duplicate".as_ptr().cast_mut();
+    }
+    guard::directive(cf, "clerk_proxy", conf::clerk_proxy)
+}
+
+unsafe extern "C" fn preconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
+    guard::configuration(cf, "preconfiguration", conf::preconfiguration)
+}
+
+unsafe extern "C" fn filter_preconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
+    guard::configuration(cf, "preconfiguration of variables", handler::add_variable)
+}
+
+unsafe extern "C" fn create_main_conf(cf: *mut ngx_conf_t) -> *mut c_void {
+    guard::create(cf, "create_main_conf", MainConf::default)
+}
+
+unsafe extern "C" fn create_loc_conf(cf: *mut ngx_conf_t) -> *mut c_void {
+    guard::create(cf, "create_loc_conf", LocConf::default)
+}
+
+unsafe extern "C" fn merge_loc_conf(
+    cf: *mut ngx_conf_t,
+    outer: *mut c_void,
+    own: *mut c_void,
+) -> *mut c_char {
+    guard::directive(cf, "merge_loc_conf", |cf| {
+        // SAFETY: nginx hands a merge two different configurations that `create_loc_conf` made.
+        let (outer, own) = unsafe { (conf::loc_conf(outer), conf::loc_conf(own)) };
+        conf::merge(cf, outer, own)
+    })
+}

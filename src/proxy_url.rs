@@ -1,0 +1,240 @@
+//! The public proxy URL, `https://app.dev/__clerk`: what the Clerk Dashboard has and what browsers call.
+
+use std::fmt;
+
+use url::Url;
+
+/// A proxy URL that can be used, and what follows from it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ProxyUrl {
+    text: String,
+    scheme_len: usize,
+    prefix_at: usize,
+}
+
+/// Why a URL cannot be used.
+#[derive(Clone, Debug, PartialEq)]
+pub enum UrlFault {
+    /// No `https://` at the front.
+    NoScheme,
+    /// Something else than http or https.
+    Scheme(String),
+    /// Nothing between `//` and the path.
+    NoHost,
+    /// `user:password@`.
+    Credentials,
+    /// `?…`.
+    Query,
+    /// `#…`.
+    Fragment,
+    /// `$name`.
+    Variable,
+    /// A blank, a control character or a byte above 0x7e.
+    NotAscii,
+    /// A path that a browser or nginx would change: `//`, dot segments, `%`, `\`.
+    Path(String),
+    /// What else the URL standard forbids, in its words.
+    Malformed(String),
+    /// A socket's path that is missing or relative.
+    UnixSocket,
+}
+
+impl fmt::Display for UrlFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoScheme => f.write_str("it has no scheme"),
+            Self::Scheme(scheme) => {
+                write!(f, "its scheme \"{scheme}\" is neither \"https\" nor \"http\"")
+            }
+            Self::NoHost => f.write_str("it has no host"),
+            Self::Credentials => f.write_str("it has credentials"),
+            Self::Query => f.write_str("it has a query"),
+            Self::Fragment => f.write_str("it has a fragment"),
+            Self::Variable => f.write_str("variables are not supported here"),
+            Self::NotAscii => f.write_str("it has a blank or a character outside ASCII"),
+            Self::Path(path) => write!(f, "its path \"{path}\" is not in plain form"),
+            Self::Malformed(why) => f.write_str(why),
+            Self::UnixSocket => f.write_str("it has no absolute path of a socket after \"unix:\""),
+        }
+    }
+}
+
+impl ProxyUrl {
+    /// Reads a proxy URL as typed; trailing slashes are dropped, all else must be what browsers send.
+    ///
+    /// # Errors
+    ///
+    /// The first fault found.
+    pub fn parse(typed: &str) -> Result<Self, UrlFault> {
+        let text = typed.trim_end_matches('/');
+        let (url, authority) = parse_http_url(typed)?;
+        let scheme_len = url.scheme().len();
+        let prefix_at = scheme_len + "://".len() + authority.len();
+        Ok(Self { text: text.to_owned(), scheme_len, prefix_at })
+    }
+
+    /// The value of `Clerk-Proxy-Url`: the URL as typed, without trailing slashes.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// `https` or `http`.
+    pub fn scheme(&self) -> &str {
+        &self.text[..self.scheme_len]
+    }
+
+    /// Host, and port where one was typed.
+    pub fn authority(&self) -> &str {
+        &self.text[self.scheme_len + "://".len()..self.prefix_at]
+    }
+
+    /// The path that is stripped from requests: empty, or `/` and more without a slash at the end.
+    pub fn prefix(&self) -> &str {
+        &self.text[self.prefix_at..]
+    }
+
+    /// Whether requests below this URL can reach the prefix location `name`, and nothing else does but a
+    /// longer name at the same place, such as `/__clerkfoo` in `location /__clerk`.
+    pub fn fits(&self, name: &str) -> bool {
+        match name.strip_prefix(self.prefix()) {
+            Some("") => true,
+            Some(rest) => rest.starts_with('/'),
+            None => false,
+        }
+    }
+}
+
+/// Parses an `http` or `https` URL without credentials, query, fragment and variables, whose text means
+/// the same to every reader; also returns the host and port as typed.
+pub fn parse_http_url(typed: &str) -> Result<(Url, &str), UrlFault> {
+    if typed.contains('$') {
+        return Err(UrlFault::Variable);
+    }
+    // The URL standard drops blanks at the ends and new lines anywhere; headers would keep them.
+    if !typed.bytes().all(|b| b.is_ascii_graphic()) {
+        return Err(UrlFault::NotAscii);
+    }
+    let Some((scheme, rest)) = typed.split_once("://") else {
+        return Err(UrlFault::NoScheme);
+    };
+    // nginx compares the scheme without case, browsers write it small; a header repeats what was typed.
+    if scheme != "https" && scheme != "http" {
+        return Err(UrlFault::Scheme(scheme.to_owned()));
+    }
+    // The standard forgives `https:///host`.
+    if rest.is_empty() || rest.starts_with(['/', '?', '#', ':']) {
+        return Err(UrlFault::NoHost);
+    }
+    let url = Url::parse(typed).map_err(|why| UrlFault::Malformed(why.to_string()))?;
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    if authority.contains('@') {
+        return Err(UrlFault::Credentials);
+    }
+    if typed.contains('#') {
+        return Err(UrlFault::Fragment);
+    }
+    if typed.contains('?') {
+        return Err(UrlFault::Query);
+    }
+    let path = &rest[authority.len()..];
+    let plain = path.trim_end_matches('/');
+    // What the parser would change, nginx or a browser reads in another way than the user.
+    if url.path().trim_end_matches('/') != plain || plain.contains("//") || plain.contains('%') {
+        return Err(UrlFault::Path(path.to_owned()));
+    }
+    Ok((url, authority))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn parts(typed: &str) -> (String, String, String, String) {
+        let url = ProxyUrl::parse(typed).expect(typed);
+        let own = str::to_owned;
+        (own(url.as_str()), own(url.scheme()), own(url.authority()), own(url.prefix()))
+    }
+
+    #[test]
+    fn parts_of_urls() {
+        for (typed, text, scheme, authority, prefix) in [
+            ("https://app.dev/__clerk", "https://app.dev/__clerk", "https", "app.dev", "/__clerk"),
+            ("https://app.dev/__clerk/", "https://app.dev/__clerk", "https", "app.dev", "/__clerk"),
+            ("https://app.dev/a/b//", "https://app.dev/a/b", "https", "app.dev", "/a/b"),
+            ("https://app.dev", "https://app.dev", "https", "app.dev", ""),
+            ("https://app.dev/", "https://app.dev", "https", "app.dev", ""),
+            ("http://App.dev:8080/x", "http://App.dev:8080/x", "http", "App.dev:8080", "/x"),
+            ("https://[::1]:8443/x", "https://[::1]:8443/x", "https", "[::1]:8443", "/x"),
+        ] {
+            let expected = [text, scheme, authority, prefix].map(str::to_owned);
+            assert_eq!(parts(typed), expected.into());
+        }
+    }
+
+    #[test]
+    fn faults() {
+        for (typed, fault) in [
+            ("", UrlFault::NoScheme),
+            ("app.dev/__clerk", UrlFault::NoScheme),
+            ("/__clerk", UrlFault::NoScheme),
+            ("ftp://app.dev/x", UrlFault::Scheme("ftp".into())),
+            ("HTTPS://app.dev/x", UrlFault::Scheme("HTTPS".into())),
+            ("https://", UrlFault::NoHost),
+            ("https:///__clerk", UrlFault::NoHost),
+            ("https://:443/__clerk", UrlFault::NoHost),
+            ("https://u:p@app.dev/x", UrlFault::Credentials),
+            ("https://@app.dev/x", UrlFault::Credentials),
+            ("https://app.dev/x?y", UrlFault::Query),
+            ("https://app.dev/x?", UrlFault::Query),
+            ("https://app.dev/x#y", UrlFault::Fragment),
+            ("https://$host/x", UrlFault::Variable),
+            ("https://app.dev/x ", UrlFault::NotAscii),
+            ("https://app.dev/\nx", UrlFault::NotAscii),
+            ("https://äpp.dev/x", UrlFault::NotAscii),
+            ("https://app.dev/a/../b", UrlFault::Path("/a/../b".into())),
+            ("https://app.dev/a//b", UrlFault::Path("/a//b".into())),
+            ("https://app.dev/a%20b", UrlFault::Path("/a%20b".into())),
+            ("https://app.dev/a\\b", UrlFault::Path("/a\\b".into())),
+            ("https://app.dev:99999/x", UrlFault::Malformed("invalid port number".into())),
+        ] {
+            assert_eq!(ProxyUrl::parse(typed), Err(fault), "{typed}");
+        }
+    }
+
+    #[test]
+    fn locations() {
+        let url = ProxyUrl::parse("https://app.dev/__clerk").unwrap();
+        for name in ["/__clerk", "/__clerk/", "/__clerk/v1", "/__clerk/npm/"] {
+            assert!(url.fits(name), "{name}");
+        }
+        for name in ["/", "/__cler", "/__clerkfoo", "/api/", ""] {
+            assert!(!url.fits(name), "{name}");
+        }
+        let root = ProxyUrl::parse("https://clerk.app.dev/").unwrap();
+        assert!(root.fits("/") && root.fits("/v1/"));
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics_and_keeps_the_text(typed in "\\PC*") {
+            if let Ok(url) = ProxyUrl::parse(&typed) {
+                prop_assert!(typed.starts_with(url.as_str()));
+                prop_assert_eq!(
+                    format!("{}://{}{}", url.scheme(), url.authority(), url.prefix()),
+                    url.as_str()
+                );
+                prop_assert!(!url.prefix().ends_with('/'));
+            }
+        }
+
+        #[test]
+        fn plain_urls_are_taken(host in "[a-z][a-z0-9]{0,9}(\\.[a-z]{2,5}){1,2}",
+                                path in "(/[a-zA-Z_][a-zA-Z0-9_.~-]{0,8}){0,3}/{0,2}") {
+            let typed = format!("https://{host}{path}");
+            let url = ProxyUrl::parse(&typed).unwrap();
+            prop_assert_eq!(url.authority(), host);
+            prop_assert_eq!(url.prefix(), path.trim_end_matches('/'));
+        }
+    }
+}

@@ -1,0 +1,386 @@
+//! The recipe: the stock nginx directives that one `clerk_proxy` line stands for, as data.
+//!
+//! The README prints this table and a test compares the two. `{names}` are filled in per location.
+
+use std::borrow::Cow;
+use std::cmp::{max, min};
+
+use zeroize::Zeroizing;
+
+use crate::directive::ClerkProxy;
+use crate::secret_key::SecretKey;
+
+/// How much a line weighs against what the user wrote.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Class {
+    /// Correct and safe only so: settings of `http` and `server` never change it, the same directive in the
+    /// same location does.
+    Contract,
+    /// A better default: the same directive anywhere around the location wins.
+    Tuning,
+}
+
+/// One stock directive and its arguments.
+#[derive(Debug)]
+pub struct Line {
+    /// How it weighs.
+    pub class: Class,
+    /// Whether it only means something where TLS is spoken.
+    pub tls: bool,
+    /// The directive's name.
+    pub directive: &'static str,
+    /// Its arguments.
+    pub arguments: &'static [&'static str],
+}
+
+const fn contract(directive: &'static str, arguments: &'static [&'static str]) -> Line {
+    Line { class: Class::Contract, tls: false, directive, arguments }
+}
+
+const fn contract_tls(directive: &'static str, arguments: &'static [&'static str]) -> Line {
+    Line { class: Class::Contract, tls: true, directive, arguments }
+}
+
+const fn tuning(directive: &'static str, arguments: &'static [&'static str]) -> Line {
+    Line { class: Class::Tuning, tls: false, directive, arguments }
+}
+
+/// The lines of the location, in the order in which they are applied and headers are sent.
+pub const RECIPE: &[Line] = &[
+    contract("proxy_http_version", &["1.1"]),
+    // The contract with Clerk. A name given here is set by the module whatever an outer block says.
+    contract("proxy_set_header", &["Host", "{host}"]),
+    contract("proxy_set_header", &["Connection", ""]),
+    contract("proxy_set_header", &["Clerk-Proxy-Url", "{proxy_url}"]),
+    contract("proxy_set_header", &["Clerk-Secret-Key", "{secret_key}"]),
+    contract("proxy_set_header", &["X-Forwarded-For", "$remote_addr"]),
+    contract("proxy_set_header", &["X-Forwarded-Host", "{proxy_url_host}"]),
+    contract("proxy_set_header", &["X-Forwarded-Proto", "{proxy_url_scheme}"]),
+    // Headers for this hop alone.
+    contract("proxy_set_header", &["Expect", ""]),
+    contract("proxy_set_header", &["Keep-Alive", ""]),
+    contract("proxy_set_header", &["Proxy", ""]),
+    contract("proxy_set_header", &["Proxy-Authorization", ""]),
+    contract("proxy_set_header", &["Proxy-Connection", ""]),
+    contract("proxy_set_header", &["TE", ""]),
+    contract("proxy_set_header", &["Trailer", ""]),
+    contract("proxy_set_header", &["Upgrade", ""]),
+    contract("proxy_pass_request_headers", &["on"]),
+    contract("proxy_pass_request_body", &["on"]),
+    // A request may be tried again only where nginx knows that this is safe.
+    contract("proxy_next_upstream", &["error", "timeout"]),
+    contract("proxy_ignore_client_abort", &["off"]),
+    contract_tls("proxy_ssl_server_name", &["on"]),
+    contract_tls("proxy_ssl_name", &["{tls_name}"]),
+    contract_tls("proxy_ssl_verify", &["on"]),
+    contract_tls("proxy_ssl_verify_depth", &["5"]),
+    contract_tls("proxy_ssl_trusted_certificate", &["{ca_bundle}"]),
+    contract_tls("proxy_ssl_protocols", &["TLSv1.2", "TLSv1.3"]),
+    // Replies pass as they are.
+    contract("proxy_intercept_errors", &["off"]),
+    contract("proxy_force_ranges", &["off"]),
+    contract("proxy_cookie_domain", &["off"]),
+    contract("proxy_cookie_path", &["off"]),
+    contract("proxy_cookie_flags", &["off"]),
+    contract("proxy_store", &["off"]),
+    contract("proxy_cache", &["off"]),
+    contract(
+        "proxy_ignore_headers",
+        &[
+            "X-Accel-Redirect",
+            "X-Accel-Expires",
+            "X-Accel-Limit-Rate",
+            "X-Accel-Buffering",
+            "X-Accel-Charset",
+        ],
+    ),
+    // These speak of Clerk's host; a browser would take them for the application's.
+    contract("proxy_hide_header", &["Alt-Svc"]),
+    contract("proxy_hide_header", &["Strict-Transport-Security"]),
+    contract("proxy_hide_header", &["NEL"]),
+    contract("proxy_hide_header", &["Report-To"]),
+    // Redirects to the Frontend API come back to the proxy; "//host" goes elsewhere and stays.
+    contract("proxy_redirect", &["{base_url}/", "{proxy_url}/"]),
+    contract("proxy_redirect", &["~^{base_path_regex}/([^/].*)?$", "{proxy_url}/$1"]),
+    // clerk-js gives up after 7 s: two addresses must have been tried before.
+    tuning("proxy_connect_timeout", &["3s"]),
+    tuning("proxy_next_upstream_timeout", &["5s"]),
+    // A sign-in answers with more than 4 KB of headers.
+    tuning("proxy_buffer_size", &["{buffer_size}"]),
+    tuning("proxy_buffers", &["{buffers}", "{buffers_size}"]),
+    tuning("proxy_busy_buffers_size", &["{busy_buffers_size}"]),
+    tuning("proxy_max_temp_file_size", &["0"]),
+    // Uploads go through as they come; Clerk's own limit is 10 MB and its answer must reach the user.
+    tuning("proxy_request_buffering", &["off"]),
+    tuning("client_body_buffer_size", &["128k"]),
+    tuning("client_max_body_size", &["16m"]),
+];
+
+/// The lines of the implicit upstream beside its `server`.
+pub const UPSTREAM: &[(&str, &str)] =
+    &[("keepalive", "32"), ("keepalive_requests", "100000"), ("keepalive_timeout", "300s")];
+
+/// Parameters of the implicit upstream's `server`: a bad reply must not take Clerk away from all users.
+pub const SERVER_PARAMETERS: &str = "max_fails=0";
+
+/// Headers of an outer block that are not taken over although no line sets them: nginx knows the body better.
+const BODY_HEADERS: &[&str] = &["Content-Length", "Transfer-Encoding"];
+
+/// What a user is told to do about a header of Clerk's contract that he sets himself.
+const CLERK_HEADERS: &[(&str, &str)] = &[
+    ("Clerk-Proxy-Url", "write the value as the URL of \"clerk_proxy\""),
+    ("Clerk-Secret-Key", "write the key as its parameter \"secret_key=\""),
+    (
+        "X-Forwarded-For",
+        "let \"set_real_ip_from\" and \"real_ip_header\" find the address of the client",
+    ),
+];
+
+/// Stock directives that `clerk_proxy` cannot undo when an outer block has them.
+pub const CANNOT_BE_INHERITED: &[&str] = &["proxy_method", "proxy_set_body"];
+
+/// Whether the module decides about the request header `name`, so that an outer block's value is dropped.
+pub fn owns_header(name: &str) -> bool {
+    let is = |other: &&str| other.eq_ignore_ascii_case(name);
+    BODY_HEADERS.iter().any(is) || headers().any(|line| is(&line.arguments[0]))
+}
+
+/// What to do instead of setting the header `name` beside `clerk_proxy`, if that is forbidden.
+pub fn instead_of_header(name: &str) -> Option<&'static str> {
+    CLERK_HEADERS.iter().find(|(own, _)| own.eq_ignore_ascii_case(name)).map(|&(_, what)| what)
+}
+
+/// The lines that set request headers.
+pub fn headers() -> impl Iterator<Item = &'static Line> {
+    RECIPE.iter().filter(|line| line.directive == "proxy_set_header")
+}
+
+/// The values of the `{names}` for one location.
+#[derive(Debug)]
+pub struct Values<'a> {
+    /// The directive.
+    pub line: &'a ClerkProxy,
+    /// The key.
+    pub key: &'a SecretKey,
+    /// Whether ORIGIN names an `upstream {}` block of the user.
+    pub in_block: bool,
+    /// The file of trusted certificates.
+    pub ca_bundle: &'a str,
+    /// Sizes that go with what the user set.
+    pub buffers: Sizes,
+}
+
+impl Values<'_> {
+    /// Fills in one argument of a line.
+    pub fn fill(&self, argument: &str) -> Zeroizing<String> {
+        let mut text = Zeroizing::new(argument.to_owned());
+        while let Some((start, end)) = text.find('{').zip(text.find('}')) {
+            // The key is copied once, into memory that is wiped.
+            let mut filled = Zeroizing::new(String::with_capacity(text.len() + 256));
+            filled.push_str(&text[..start]);
+            filled.push_str(&self.value(&text[start + 1..end]));
+            filled.push_str(&text[end + 1..]);
+            text = filled;
+        }
+        text
+    }
+
+    fn value(&self, name: &str) -> Cow<'_, str> {
+        let origin = &self.line.origin;
+        match name {
+            "host" => origin.host_header(self.in_block).into(),
+            "tls_name" => origin.tls_name(self.in_block).into(),
+            "base_url" => origin.base_url(self.in_block).into(),
+            "base_path_regex" => escape_regex(&origin.path).into(),
+            "proxy_url" => self.line.url.as_str().into(),
+            "proxy_url_host" => self.line.url.authority().into(),
+            "proxy_url_scheme" => self.line.url.scheme().into(),
+            "secret_key" => self.key.expose().into(),
+            "ca_bundle" => self.ca_bundle.into(),
+            "buffer_size" => size(self.buffers.buffer_size).into(),
+            "buffers" => self.buffers.buffers.0.to_string().into(),
+            "buffers_size" => size(self.buffers.buffers.1).into(),
+            "busy_buffers_size" => size(self.buffers.busy_buffers_size).into(),
+            other => unreachable!("no value for {{{other}}}"),
+        }
+    }
+}
+
+/// Where systems keep the certificates that they trust.
+pub const CA_BUNDLES: &[&str] = &[
+    // Debian, Ubuntu, Alpine, Arch
+    "/etc/ssl/certs/ca-certificates.crt",
+    // Fedora, RHEL and their kin
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+    // SUSE
+    "/etc/ssl/ca-bundle.pem",
+    // Alpine without the package ca-certificates, FreeBSD, OpenBSD, macOS
+    "/etc/ssl/cert.pem",
+    "/usr/local/share/certs/ca-root-nss.crt",
+];
+
+/// What the user set of the directives that nginx checks against each other.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct UserSizes {
+    /// `proxy_buffer_size`
+    pub buffer_size: Option<usize>,
+    /// `proxy_buffers`: number and size
+    pub buffers: Option<(usize, usize)>,
+    /// `proxy_busy_buffers_size`
+    pub busy_buffers_size: Option<usize>,
+    /// `proxy_temp_file_write_size`
+    pub temp_file_write_size: Option<usize>,
+    /// `proxy_max_temp_file_size`
+    pub max_temp_file_size: Option<usize>,
+}
+
+/// Buffer sizes in bytes that nginx accepts together.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Sizes {
+    buffer_size: usize,
+    buffers: (usize, usize),
+    busy_buffers_size: usize,
+}
+
+impl Sizes {
+    /// Our defaults, made to fit what the user set: a configuration that nginx takes without `clerk_proxy`
+    /// must not fail because of sizes that the user never wrote.
+    pub fn beside(user: UserSizes) -> Self {
+        let cap = [user.busy_buffers_size, user.temp_file_write_size, user.max_temp_file_size]
+            .into_iter()
+            .flatten()
+            .filter(|&limit| limit > 0)
+            .min()
+            .unwrap_or(usize::MAX);
+        let buffers = user.buffers.unwrap_or((16, min(16 * 1024, cap)));
+        let all_but_one = buffers.0.saturating_sub(1).saturating_mul(buffers.1);
+        let buffer_size = user.buffer_size.unwrap_or(min(32 * 1024, min(cap, all_but_one)));
+        let largest = max(buffer_size, buffers.1);
+        let busy_buffers_size =
+            user.busy_buffers_size.unwrap_or(max(largest, min(64 * 1024, all_but_one)));
+        Self { buffer_size, buffers, busy_buffers_size }
+    }
+}
+
+/// The text as a regular expression that matches nothing else.
+fn escape_regex(text: &str) -> String {
+    let escape =
+        |c: char| (!c.is_ascii_alphanumeric() && c != '/').then_some('\\').into_iter().chain([c]);
+    text.chars().flat_map(escape).collect()
+}
+
+fn size(bytes: usize) -> String {
+    if bytes % 1024 == 0 {
+        format!("{}k", bytes / 1024)
+    } else {
+        bytes.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn printed() -> String {
+        let words = ["https://app.dev/__clerk".to_owned()];
+        let values = Values {
+            line: &ClerkProxy::parse(&words).unwrap(),
+            key: &SecretKey::parse(b"sk_live_KEY").unwrap(),
+            in_block: false,
+            ca_bundle: CA_BUNDLES[0],
+            buffers: Sizes::beside(UserSizes::default()),
+        };
+        let quote = |word: &str| match word {
+            "" => "\"\"".to_owned(),
+            word => word.to_owned(),
+        };
+        let line = |indent: &str, words: &[String]| format!("{indent}{};\n", words.join(" "));
+        let mut text = "upstream PRIVATE_NAME {\n".to_owned();
+        let server = format!("{} {SERVER_PARAMETERS}", values.line.origin.server());
+        text += &line("    ", &["server".to_owned(), server]);
+        for (directive, argument) in UPSTREAM {
+            text += &line("    ", &[(*directive).to_owned(), (*argument).to_owned()]);
+        }
+        text += "}\n\nlocation /__clerk/ {\n    proxy_pass https://PRIVATE_NAME$clerk_proxy_uri;\n";
+        for class in [Class::Contract, Class::Tuning] {
+            text.extend(["\n    # ", &format!("{class:?}").to_lowercase(), "\n"]);
+            for entry in RECIPE.iter().filter(|entry| entry.class == class) {
+                let mut words = vec![entry.directive.to_owned()];
+                words.extend(entry.arguments.iter().map(|word| quote(&values.fill(word))));
+                text += &line("    ", &words);
+            }
+        }
+        text + "}\n"
+    }
+
+    #[test]
+    fn the_readme_prints_the_recipe() {
+        let readme = include_str!("../README.md");
+        let printed = printed();
+        assert!(readme.contains(&printed), "the README lacks this recipe:\n\n{printed}");
+    }
+
+    #[test]
+    fn headers_of_the_contract_are_owned() {
+        for name in ["host", "CLERK-SECRET-KEY", "x-forwarded-for", "Upgrade", "content-length"] {
+            assert!(owns_header(name), "{name}");
+        }
+        assert!(!owns_header("X-Request-Id") && !owns_header("Cookie"));
+        assert!(instead_of_header("clerk-secret-key").is_some());
+        assert!(instead_of_header("Host").is_none());
+    }
+
+    #[test]
+    fn paths_in_expressions() {
+        assert_eq!(escape_regex("/a.b/c-d(e)"), "/a\\.b/c\\-d\\(e\\)");
+    }
+
+    #[test]
+    fn sizes_without_the_user() {
+        let sizes = Sizes::beside(UserSizes::default());
+        let expected = Sizes {
+            buffer_size: 32 * 1024,
+            buffers: (16, 16 * 1024),
+            busy_buffers_size: 64 * 1024,
+        };
+        assert_eq!(sizes, expected);
+    }
+
+    /// The checks that nginx makes when it merges a location.
+    fn nginx_takes(all: UserSizes, default: Sizes) -> bool {
+        let buffer_size = all.buffer_size.unwrap_or(default.buffer_size);
+        let buffers = all.buffers.unwrap_or(default.buffers);
+        let size = max(buffer_size, buffers.1);
+        let busy = all.busy_buffers_size.unwrap_or(if default.busy_buffers_size == 0 {
+            2 * size
+        } else {
+            default.busy_buffers_size
+        });
+        buffers.0 >= 2
+            && busy >= size
+            && busy <= (buffers.0 - 1) * buffers.1
+            && all.temp_file_write_size.is_none_or(|write| write >= size)
+            && all.max_temp_file_size.is_none_or(|most| most == 0 || most >= size)
+    }
+
+    proptest! {
+        #[test]
+        fn what_nginx_takes_alone_it_takes_with_us(
+            buffer_size in proptest::option::of(1..200_000usize),
+            buffers in proptest::option::of((1..40usize, 1..100_000usize)),
+            busy_buffers_size in proptest::option::of(1..400_000usize),
+            temp_file_write_size in proptest::option::of(1..400_000usize),
+            max_temp_file_size in proptest::option::of(0..400_000usize),
+        ) {
+            let user = UserSizes { buffer_size, buffers, busy_buffers_size, temp_file_write_size,
+                                   max_temp_file_size };
+            let stock = Sizes { buffer_size: 4096, buffers: (8, 4096), busy_buffers_size: 0 };
+            if nginx_takes(user, stock) {
+                let ours = Sizes::beside(user);
+                prop_assert!(nginx_takes(user, ours), "{ours:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! Clerk's secret key: where it comes from, the form it must have, and that nobody sees it.
+
+use std::fmt;
+
+use zeroize::Zeroizing;
+
+/// The environment variable that is asked when no source is given.
+pub const DEFAULT_VARIABLE: &str = "CLERK_SECRET_KEY";
+
+/// Where a key comes from, as written after `secret_key=`.
+#[derive(Clone, PartialEq)]
+pub enum Source {
+    /// `file:PATH`
+    File(String),
+    /// `env:NAME`
+    Env(String),
+    /// The key itself.
+    Literal(Zeroizing<String>),
+    /// Nothing was written: the environment variable `CLERK_SECRET_KEY`.
+    Default,
+}
+
+impl Source {
+    /// Reads the text after `secret_key=`.
+    pub fn parse(typed: &str) -> Self {
+        if let Some(path) = typed.strip_prefix("file:") {
+            Self::File(path.to_owned())
+        } else if let Some(name) = typed.strip_prefix("env:") {
+            Self::Env(name.to_owned())
+        } else {
+            Self::Literal(Zeroizing::new(typed.to_owned()))
+        }
+    }
+}
+
+/// Names the source in messages, without the key.
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "key in file \"{path}\""),
+            Self::Env(name) => write!(f, "key in environment variable \"{name}\""),
+            Self::Literal(_) => f.write_str("literal key in parameter \"secret_key=\""),
+            Self::Default => write!(f, "key in environment variable \"{DEFAULT_VARIABLE}\""),
+        }
+    }
+}
+
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// A key in the form that Clerk hands out; wiped from memory when dropped.
+#[derive(Clone, PartialEq)]
+pub struct SecretKey(Zeroizing<String>);
+
+impl fmt::Debug for SecretKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SecretKey(***)")
+    }
+}
+
+/// Why a key cannot be used.
+#[derive(Clone, Debug, PartialEq)]
+pub enum KeyFault {
+    /// No source was given and `CLERK_SECRET_KEY` is not set.
+    Missing,
+    /// The environment variable is not set.
+    NotSet,
+    /// The file cannot be read, in the system's words.
+    Unreadable(String),
+    /// Nothing, or nothing but a new line.
+    Empty,
+    /// A key for browsers, `pk_…`.
+    Publishable,
+    /// A key with its middle hidden, as the Dashboard shows it.
+    Hidden,
+    /// Spaces, tabs or further lines.
+    Blank,
+    /// A `$`.
+    Variable,
+    /// Any other character that keys never have.
+    Character,
+    /// Something that does not begin as secret keys do.
+    Form,
+}
+
+impl fmt::Display for KeyFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing => f.write_str(
+                "it is not set, set it or write \"secret_key=file:/etc/nginx/clerk_secret_key\"",
+            ),
+            Self::NotSet => f.write_str("it is not set in the environment that started nginx, set it"),
+            Self::Unreadable(why) => write!(f, "it cannot be read ({why})"),
+            Self::Empty => f.write_str("it is empty, copy the key from the Clerk Dashboard"),
+            Self::Publishable => f.write_str(
+                "it is a publishable key (\"pk_\"), copy the secret key (\"sk_live_\") from the Clerk \
+                 Dashboard",
+            ),
+            Self::Hidden => f.write_str(
+                "it is hidden by asterisks, let the Clerk Dashboard reveal the key before you copy it",
+            ),
+            Self::Blank => f.write_str("it has blanks or several lines, write the key alone"),
+            Self::Variable => {
+                f.write_str("variables are not supported here, use \"file:\" or \"env:\"")
+            }
+            Self::Character => {
+                f.write_str("it has a character other than letters, digits, \"_\" and \"-\"")
+            }
+            Self::Form => {
+                f.write_str("it does not begin with \"sk_live_\", copy it from the Clerk Dashboard")
+            }
+        }
+    }
+}
+
+impl SecretKey {
+    /// Takes a key as a file or variable holds it; one new line at the end is dropped.
+    ///
+    /// # Errors
+    ///
+    /// The first fault found; it never holds a part of the key.
+    pub fn parse(bytes: &[u8]) -> Result<Self, KeyFault> {
+        let line = bytes.strip_suffix(b"\n").unwrap_or(bytes);
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        if line.is_empty() {
+            return Err(KeyFault::Empty);
+        }
+        if line.iter().any(u8::is_ascii_whitespace) {
+            return Err(KeyFault::Blank);
+        }
+        if line.starts_with(b"pk_") {
+            return Err(KeyFault::Publishable);
+        }
+        if line.contains(&b'*') || line.windows(3).any(|w| w == "•".as_bytes()) {
+            return Err(KeyFault::Hidden);
+        }
+        if line.contains(&b'$') {
+            return Err(KeyFault::Variable);
+        }
+        let text = std::str::from_utf8(line).map_err(|_| KeyFault::Character)?;
+        if !text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-') {
+            return Err(KeyFault::Character);
+        }
+        // Instances of before 2022 have keys without "sk_".
+        let form = text.strip_prefix("sk_").unwrap_or(text);
+        let form = form.strip_prefix("live_").or_else(|| form.strip_prefix("test_"));
+        if form.is_none_or(str::is_empty) {
+            return Err(KeyFault::Form);
+        }
+        Ok(Self(Zeroizing::new(text.to_owned())))
+    }
+
+    /// The key; for the header alone.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn sources() {
+        assert_eq!(Source::parse("file:/k"), Source::File("/k".into()));
+        assert_eq!(Source::parse("env:K"), Source::Env("K".into()));
+        let literal = Source::parse("sk_live_Secret");
+        assert!(matches!(literal, Source::Literal(_)));
+        assert!(!format!("{literal:?} {literal}").contains("Secret"));
+    }
+
+    #[test]
+    fn keys() {
+        for bytes in ["sk_live_a-B_1", "sk_live_a-B_1\n", "sk_live_a-B_1\r\n"] {
+            assert_eq!(SecretKey::parse(bytes.as_bytes()).unwrap().expose(), "sk_live_a-B_1");
+        }
+        for key in ["sk_test_x", "live_x", "test_x"] {
+            assert_eq!(SecretKey::parse(key.as_bytes()).unwrap().expose(), key);
+        }
+        assert!(!format!("{:?}", SecretKey::parse(b"sk_live_abc").unwrap()).contains("abc"));
+    }
+
+    #[test]
+    fn faults() {
+        for (bytes, fault) in [
+            ("", KeyFault::Empty),
+            ("\n", KeyFault::Empty),
+            ("sk_live_a\n\n", KeyFault::Blank),
+            (" sk_live_a", KeyFault::Blank),
+            ("sk_live_a b", KeyFault::Blank),
+            ("pk_live_YXBwLmRldiQ", KeyFault::Publishable),
+            ("sk_live_***", KeyFault::Hidden),
+            ("sk_live_••••", KeyFault::Hidden),
+            ("$clerk_key", KeyFault::Variable),
+            ("sk_live_a\"b", KeyFault::Character),
+            ("sk_live_ä", KeyFault::Character),
+            ("sk_live_", KeyFault::Form),
+            ("whatever", KeyFault::Form),
+            ("env", KeyFault::Form),
+        ] {
+            assert_eq!(SecretKey::parse(bytes.as_bytes()), Err(fault), "{bytes:?}");
+        }
+        assert_eq!(SecretKey::parse(b"sk_live_\xff"), Err(KeyFault::Character));
+    }
+
+    proptest! {
+        #[test]
+        fn only_keys_get_through(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
+            if let Ok(key) = SecretKey::parse(&bytes) {
+                let ok = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
+                prop_assert!(key.expose().bytes().all(ok));
+            }
+        }
+    }
+}

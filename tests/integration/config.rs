@@ -1,0 +1,326 @@
+//! What `nginx -t` says: every mistake is one `[emerg]` line that names the directive, the value, the cure,
+//! the file and the line.
+
+use crate::harness::{Config, KEY};
+
+/// Checks that the `[emerg]` lines are just this message, citing the configuration's line `line`.
+fn expect(config: &Config, line: usize, message: &str) {
+    let (ok, printed) = config.check();
+    let file = config.folder.path().join("nginx.conf");
+    let expected = format!("{message} in {}:{line}", file.display());
+    let errors: Vec<&str> =
+        printed.lines().filter_map(|line| line.strip_prefix("nginx: [emerg] ")).collect();
+    assert_eq!(errors, [expected], "from\n{}\n{printed}", config.shown());
+    assert!(!ok && !printed.contains(KEY));
+}
+
+fn good(config: &Config) -> String {
+    let (ok, printed) = config.check();
+    assert!(ok, "from\n{}\n{printed}", config.shown());
+    printed
+}
+
+/// `location /__clerk/ { LINES }`, whose first line is line 5 of the file.
+fn location(lines: &str) -> Config {
+    Config::server(&format!("location /__clerk/ {{\n{lines}\n}}"))
+}
+
+fn url(value: &str, fault: &str) -> (String, String) {
+    let message = format!(
+        "invalid URL \"{value}\" in \"clerk_proxy\": {fault}, write the proxy URL as in the Clerk \
+         Dashboard, such as \"https://app.dev/__clerk\""
+    );
+    (format!("clerk_proxy \"{value}\" secret_key=%KEY%;"), message)
+}
+
+fn upstream(value: &str, fault: &str) -> (String, String) {
+    let message = format!(
+        "invalid parameter \"upstream={value}\" in \"clerk_proxy\": {fault}, write an origin such as \
+         \"https://frontend-api.clerk.dev\""
+    );
+    (format!("clerk_proxy https://app.dev/__clerk secret_key=%KEY% \"upstream={value}\";"), message)
+}
+
+fn key(source: &str, named: &str, fault: &str) -> (String, String) {
+    let message = format!("invalid {named} in \"clerk_proxy\": {fault}");
+    (format!("clerk_proxy https://app.dev/__clerk \"secret_key={source}\";"), message)
+}
+
+#[test]
+fn urls() {
+    for (lines, message) in [
+        url("app.dev/__clerk", "it has no scheme"),
+        url("/__clerk", "it has no scheme"),
+        url("ftp://app.dev/__clerk", "its scheme \"ftp\" is neither \"https\" nor \"http\""),
+        url("https:///__clerk", "it has no host"),
+        url("https://app.dev/__clerk?x", "it has a query"),
+        url("https://app.dev/__clerk#x", "it has a fragment"),
+        url("https://$host/__clerk", "variables are not supported here"),
+        url("https://app.dev/__clerk ", "it has a blank or a character outside ASCII"),
+        url("https://app.dev/a/../__clerk", "its path \"/a/../__clerk\" is not in plain form"),
+        url("https://app.dev:66000/__clerk", "invalid port number"),
+    ] {
+        expect(&location(&lines), 5, &message);
+    }
+    let credentials = "clerk_proxy https://user:pw@app.dev/__clerk secret_key=%KEY%;";
+    let (_, message) = url("https://***@app.dev/__clerk", "it has credentials");
+    expect(&location(credentials), 5, &message);
+}
+
+#[test]
+fn upstreams() {
+    for (lines, message) in [
+        upstream("frontend-api.clerk.dev", "it has no scheme"),
+        upstream("", "it has no scheme"),
+        upstream("https://", "it has no host"),
+        upstream("https://a.dev?x", "it has a query"),
+        upstream("https://a.dev/#x", "it has a fragment"),
+        upstream("https://a.dev:0", "invalid port number"),
+        upstream("https://$fapi", "variables are not supported here"),
+        upstream("http://unix:run", "it has no absolute path of a socket after \"unix:\""),
+        upstream("gopher://a.dev", "its scheme \"gopher\" is neither \"https\" nor \"http\""),
+    ] {
+        expect(&location(&lines), 5, &message);
+    }
+}
+
+#[test]
+fn keys() {
+    const LITERAL: &str = "literal key in parameter \"secret_key=\"";
+    for (lines, message) in [
+        key("", LITERAL, "it is empty, copy the key from the Clerk Dashboard"),
+        key(
+            "pk_live_YXBwLmRldiQ",
+            LITERAL,
+            "it is a publishable key (\"pk_\"), copy the secret key (\"sk_live_\") from the Clerk Dashboard",
+        ),
+        key(
+            "sk_live_***",
+            LITERAL,
+            "it is hidden by asterisks, let the Clerk Dashboard reveal the key before you copy it",
+        ),
+        key("%KEY% ", LITERAL, "it has blanks or several lines, write the key alone"),
+        key("$key", LITERAL, "variables are not supported here, use \"file:\" or \"env:\""),
+        key("%KEY%.", LITERAL, "it has a character other than letters, digits, \"_\" and \"-\""),
+        key(
+            "file",
+            LITERAL,
+            "it does not begin with \"sk_live_\", copy it from the Clerk Dashboard",
+        ),
+        key(
+            "file:/nowhere/key",
+            "key in file \"/nowhere/key\"",
+            "it cannot be read (No such file or directory (os error 2))",
+        ),
+        key(
+            "env:NOT_SET",
+            "key in environment variable \"NOT_SET\"",
+            "it is not set in the environment that started nginx, set it",
+        ),
+    ] {
+        expect(&location(&lines), 5, &message);
+    }
+    let file = "clerk_proxy https://app.dev/__clerk secret_key=file:key;";
+    for (content, fault) in [
+        ("", "it is empty, copy the key from the Clerk Dashboard"),
+        ("\n", "it is empty, copy the key from the Clerk Dashboard"),
+        (" x", "it has blanks or several lines, write the key alone"),
+        ("sk_live_a\nsk_live_b\n", "it has blanks or several lines, write the key alone"),
+    ] {
+        let message = format!("invalid key in file \"key\" in \"clerk_proxy\": {fault}");
+        expect(&location(file).file("key", content), 5, &message);
+    }
+    expect(
+        &location("clerk_proxy https://app.dev/__clerk;"),
+        5,
+        "invalid key in environment variable \"CLERK_SECRET_KEY\" in \"clerk_proxy\": it is not set, set \
+         it or write \"secret_key=file:/etc/nginx/clerk_secret_key\"",
+    );
+    let hidden =
+        location("clerk_proxy https://app.dev/__clerk;").env("CLERK_SECRET_KEY", "sk_live_*");
+    expect(
+        &hidden,
+        5,
+        "invalid key in environment variable \"CLERK_SECRET_KEY\" in \"clerk_proxy\": it is hidden by \
+         asterisks, let the Clerk Dashboard reveal the key before you copy it",
+    );
+}
+
+#[test]
+fn words() {
+    const LINE: &str = "clerk_proxy https://app.dev/__clerk secret_key=%KEY%";
+    let unknown = "expected \"secret_key=\" or \"upstream=\"";
+    for (lines, message) in [
+        (
+            "clerk_proxy https://app.dev/__clerk secretkey=%KEY%;".to_owned(),
+            format!("invalid parameter \"secretkey=\" in \"clerk_proxy\", {unknown}"),
+        ),
+        (
+            "clerk_proxy https://app.dev/__clerk %KEY%;".to_owned(),
+            format!("invalid parameter \"sk_***\" in \"clerk_proxy\", {unknown}"),
+        ),
+        (
+            format!("{LINE} secret_key=env:X;"),
+            "duplicate parameter \"secret_key=\" in \"clerk_proxy\", write it once".to_owned(),
+        ),
+        (
+            "clerk_proxy https://app.dev/__clerk upstream=http://a upstream=http://b;".to_owned(),
+            "duplicate parameter \"upstream=\" in \"clerk_proxy\", write it once".to_owned(),
+        ),
+        (
+            "clerk_proxy;".to_owned(),
+            "invalid number of arguments in \"clerk_proxy\" directive".to_owned(),
+        ),
+    ] {
+        expect(&location(&lines), 5, &message);
+    }
+    let twice = format!("{LINE} upstream=http://127.0.0.1:1;\n{LINE};");
+    expect(&location(&twice), 6, "\"clerk_proxy\" directive is duplicate");
+}
+
+#[test]
+fn contexts() {
+    const LINE: &str = "clerk_proxy https://app.dev/__clerk secret_key=%KEY%;";
+    const MESSAGE: &str = "\"clerk_proxy\" directive is not allowed here";
+    expect(&Config::new(LINE), 2, MESSAGE);
+    expect(&Config::server(LINE), 4, MESSAGE);
+    expect(&Config::server(&format!("if ($host) {{\n{LINE}\n}}")), 5, MESSAGE);
+    expect(&location(&format!("limit_except GET {{\n{LINE}\n}}")), 6, MESSAGE);
+}
+
+#[test]
+fn locations() {
+    const URL: &str = "https://app.dev/__clerk";
+    let line = |location: &str| {
+        Config::server(&format!(
+            "location {location} {{\nclerk_proxy {URL} secret_key=%KEY% upstream=http://127.0.0.1:1;\n}}"
+        ))
+    };
+    for name in ["/", "/api/", "/__clerkfoo", "= /__cler", "^~ /__clerk2/"] {
+        let shown = name.rsplit(' ').next().unwrap();
+        let message = format!(
+            "\"clerk_proxy {URL}\" does not fit location \"{shown}\", no request below \"/__clerk/\" is \
+             left to it, use location \"/__clerk/\""
+        );
+        expect(&line(name), 5, &message);
+    }
+    for name in
+        ["/__clerk", "/__clerk/", "= /__clerk/v1", "^~ /__clerk/", "~ ^/(__clerk|x)", "@named"]
+    {
+        good(&line(name));
+    }
+}
+
+#[test]
+fn other_handlers() {
+    const LINE: &str =
+        "clerk_proxy https://app.dev/__clerk secret_key=%KEY% upstream=http://127.0.0.1:1;";
+    const MESSAGE: &str = "\"clerk_proxy\" conflicts with another content handler in location \
+                           \"/__clerk/\", remove \"proxy_pass\" or what else answers requests there";
+    for other in ["proxy_pass http://127.0.0.1:1;", "fastcgi_pass 127.0.0.1:1;", "stub_status;"] {
+        expect(&location(&format!("{other}\n{LINE}")), 6, MESSAGE);
+        expect(&location(&format!("{LINE}\n{other}")), 5, MESSAGE);
+    }
+    for block in ["location /__clerk/x/", "location ~ x", "if ($host)", "limit_except GET"] {
+        let nested = format!("{LINE}\n{block} {{ proxy_pass http://127.0.0.1:1; }}");
+        let message =
+            "\"proxy_pass\" inside location \"/__clerk/\" would send the secret key of its \
+                       \"clerk_proxy\" elsewhere, move it to a location beside that one";
+        expect(&location(&nested), 5, message);
+    }
+    good(&location(&format!("{LINE}\nlocation /__clerk/static/ {{ root html; }}")));
+    good(&location(&format!("{LINE}\nlocation ~ ^/__clerk/v2 {{ {LINE} }}")));
+    good(&location(&format!("{LINE}\nif ($arg_x) {{ return 403; }}")));
+}
+
+#[test]
+fn headers_of_the_contract() {
+    const LINE: &str =
+        "clerk_proxy https://app.dev/__clerk secret_key=%KEY% upstream=http://127.0.0.1:1;";
+    for (name, instead) in [
+        ("Clerk-Proxy-Url", "write the value as the URL of \"clerk_proxy\""),
+        ("clerk-secret-key", "write the key as its parameter \"secret_key=\""),
+        (
+            "X-Forwarded-For",
+            "let \"set_real_ip_from\" and \"real_ip_header\" find the address of the client",
+        ),
+    ] {
+        let message = format!(
+            "\"proxy_set_header {name}\" conflicts with \"clerk_proxy\" in the same location, which sets \
+             this header, {instead}"
+        );
+        // The order of the lines does not matter: the directive's own line is cited.
+        expect(&location(&format!("{LINE}\nproxy_set_header {name} x;")), 5, &message);
+        expect(&location(&format!("proxy_set_header {name} x;\n{LINE}")), 6, &message);
+        // An outer block's is dropped, as the README says.
+        let outer = format!("proxy_set_header {name} x; location /__clerk/ {{ {LINE} }}");
+        good(&Config::server(&outer));
+    }
+    for (directive, argument) in [("proxy_set_body", "x"), ("proxy_method", "PUT")] {
+        let outer = format!("{directive} {argument};\nlocation /__clerk/ {{ {LINE} }}");
+        let message = format!(
+            "\"{directive}\" of an outer block would change every request of \"clerk_proxy\", move it to \
+             the locations that need it"
+        );
+        expect(&Config::server(&outer), 5, &message);
+    }
+}
+
+#[test]
+fn mistakes_in_an_included_file_cite_that_file() {
+    let config = Config::server("include clerk.conf;").file(
+        "clerk.conf",
+        "\nlocation /__clerk/ {\nclerk_proxy https://app.dev/__clerk secret_key=sk_live_x;\nproxy_pass \
+         http://127.0.0.1:1;\n}\n",
+    );
+    let (_, printed) = config.check();
+    let place = format!("{}:3\n", config.folder.path().join("clerk.conf").display());
+    assert!(printed.contains(&place), "{printed}");
+}
+
+#[test]
+fn no_ca_bundle() {
+    const LINE: &str =
+        "clerk_proxy https://app.dev/__clerk secret_key=%KEY% upstream=https://127.0.0.1:1;";
+    let without = |lines: &str| location(lines).env("SSL_CERT_FILE", "/nowhere/bundle.pem");
+    expect(
+        &without(LINE),
+        5,
+        "\"clerk_proxy\" found no CA certificates of the system to verify \"127.0.0.1\" with, install the \
+         package \"ca-certificates\" or set \"proxy_ssl_trusted_certificate\"",
+    );
+    good(&without(&format!("{LINE} proxy_ssl_trusted_certificate ca.pem;")));
+    good(&without(&format!("{LINE} proxy_ssl_verify off;")));
+    good(&without(&LINE.replace("https://127", "http://127")));
+}
+
+#[test]
+fn an_unknown_host_is_a_warning() {
+    let printed = good(&location(
+        "clerk_proxy https://app.dev/__clerk secret_key=%KEY% upstream=http://does-not-exist.invalid;",
+    ));
+    assert!(
+        printed.contains("[warn]") && printed.contains("does-not-exist.invalid:80"),
+        "{printed}"
+    );
+}
+
+#[test]
+fn sizes_of_the_user_go_with_ours() {
+    const LINE: &str =
+        "clerk_proxy https://app.dev/__clerk secret_key=%KEY% upstream=http://127.0.0.1:1;";
+    for outer in [
+        "proxy_buffers 4 4k;",
+        "proxy_buffers 8 16k; proxy_buffer_size 16k;",
+        "proxy_buffer_size 128k; proxy_buffers 4 256k; proxy_busy_buffers_size 256k;",
+        "proxy_busy_buffers_size 8k;",
+        "proxy_temp_file_write_size 8k;",
+        "proxy_max_temp_file_size 16k;",
+    ] {
+        good(&Config::server(&format!(
+            "{outer} location /x/ {{ proxy_pass http://127.0.0.1:1; }}"
+        )));
+        good(&Config::server(&format!("{outer} location /__clerk/ {{ {LINE} }}")));
+        good(&location(&format!("{outer} {LINE}")));
+    }
+}

@@ -1,0 +1,324 @@
+//! A stand-in of the Frontend API that keeps every byte it gets, over TLS or plain.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, LazyLock, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rcgen::{BasicConstraints, Certificate, CertificateParams, IsCa, KeyPair};
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+
+use crate::harness::{dechunk, split_head, values, PATIENCE};
+
+/// The certificate authority that signs the stand-ins of this run.
+pub static CA: LazyLock<Ca> = LazyLock::new(Ca::new);
+
+/// A throw-away certificate authority.
+pub struct Ca {
+    certificate: Certificate,
+    key: KeyPair,
+    pem: String,
+}
+
+impl Ca {
+    pub fn new() -> Self {
+        let mut params = CertificateParams::new(Vec::new()).expect("parameters");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(rcgen::DnType::CommonName, "clerk-nginx test CA");
+        let key = KeyPair::generate().expect("a key");
+        let certificate = params.self_signed(&key).expect("a certificate");
+        Self { pem: certificate.pem(), certificate, key }
+    }
+
+    pub fn pem(&self) -> &str {
+        &self.pem
+    }
+
+    /// What a TLS server for these names needs.
+    pub fn server(&self, names: &[&str]) -> Arc<ServerConfig> {
+        let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+        let key = KeyPair::generate().expect("a key");
+        let params = CertificateParams::new(names).expect("names");
+        let leaf = params.signed_by(&key, &self.certificate, &self.key).expect("a certificate");
+        let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
+        let config = ServerConfig::builder()
+            .with_no_client_auth()
+            .with_single_cert(vec![leaf.der().clone()], key)
+            .expect("a certificate and its key");
+        Arc::new(config)
+    }
+}
+
+/// One request as it arrived.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The number of the connection, from 0.
+    pub connection: usize,
+    /// The server name of the TLS handshake.
+    pub sni: Option<String>,
+    /// The first line.
+    pub line: String,
+    /// Header lines without their ends, in order, one char per byte.
+    pub headers: Vec<String>,
+    /// The body, joined where it was chunked.
+    pub body: Vec<u8>,
+    /// Whether the body arrived to its end.
+    pub complete: bool,
+}
+
+impl Request {
+    pub fn all(&self, name: &str) -> Vec<&str> {
+        values(&self.headers, name)
+    }
+
+    /// The only value of a header.
+    pub fn one(&self, name: &str) -> &str {
+        match self.all(name)[..] {
+            [value] => value,
+            ref other => panic!("{name}: {other:?} in {self:#?}"),
+        }
+    }
+
+    pub fn target(&self) -> &str {
+        self.line.split(' ').nth(1).expect("a target")
+    }
+}
+
+/// What a stand-in writes its reply to.
+pub trait Stream: Read + Write {}
+impl<T: Read + Write> Stream for T {}
+
+/// Answers a request; false closes the connection.
+type Answer = dyn Fn(&Request, &mut dyn Stream) -> bool + Send + Sync;
+
+struct Shared {
+    requests: Mutex<Vec<Request>>,
+    arrived: Condvar,
+    stop: AtomicBool,
+    answer: Box<Answer>,
+}
+
+/// A running stand-in, on one port of 127.0.0.1 and ::1.
+pub struct Fapi {
+    pub port: u16,
+    shared: Arc<Shared>,
+}
+
+impl Fapi {
+    /// Speaks plain HTTP and answers 200 with `{"ok":true}`.
+    pub fn plain() -> Self {
+        Self::answering(None, json(200, "", r#"{"ok":true}"#))
+    }
+
+    /// Speaks TLS as `localhost`.
+    pub fn tls() -> Self {
+        Self::answering(Some(CA.server(&["localhost"])), json(200, "", r#"{"ok":true}"#))
+    }
+
+    /// Answers every request with these bytes and keeps the connection.
+    pub fn answering(tls: Option<Arc<ServerConfig>>, reply: impl Into<Vec<u8>>) -> Self {
+        let reply = reply.into();
+        Self::start(tls, move |_, stream| stream.write_all(&reply).is_ok())
+    }
+
+    pub fn start(
+        tls: Option<Arc<ServerConfig>>,
+        answer: impl Fn(&Request, &mut dyn Stream) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let port = listener.local_addr().expect("an address").port();
+        let shared = Arc::new(Shared {
+            requests: Mutex::default(),
+            arrived: Condvar::new(),
+            stop: AtomicBool::new(false),
+            answer: Box::new(answer),
+        });
+        // "localhost" has an IPv6 address on most systems; the connections of both are counted together.
+        let connections = Arc::new(Mutex::new(0));
+        for listener in
+            [Some(listener), TcpListener::bind(("::1", port)).ok()].into_iter().flatten()
+        {
+            let (shared, tls) = (Arc::clone(&shared), tls.clone());
+            let connections = Arc::clone(&connections);
+            thread::spawn(move || accept(&listener, &shared, tls.as_ref(), &connections));
+        }
+        Self { port, shared }
+    }
+
+    pub fn requests(&self) -> Vec<Request> {
+        self.shared.requests.lock().unwrap().clone()
+    }
+
+    /// Waits for the first `count` requests.
+    pub fn wait_for(&self, count: usize) -> Vec<Request> {
+        let requests = self.shared.requests.lock().unwrap();
+        let (requests, timeout) = self
+            .shared
+            .arrived
+            .wait_timeout_while(requests, PATIENCE, |requests| requests.len() < count)
+            .unwrap();
+        assert!(!timeout.timed_out(), "{count} requests expected, got {:#?}", *requests);
+        requests.clone()
+    }
+
+    /// The only request so far.
+    pub fn only(&self) -> Request {
+        let requests = self.wait_for(1);
+        assert_eq!(requests.len(), 1, "{requests:#?}");
+        requests[0].clone()
+    }
+}
+
+impl Drop for Fapi {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Ordering::Relaxed);
+        for host in ["127.0.0.1", "::1"] {
+            // Wakes the listener up.
+            let _ = TcpStream::connect((host, self.port));
+        }
+    }
+}
+
+/// A whole reply with a JSON body; `headers` are lines with their ends.
+pub fn json(status: u16, headers: &str, body: &str) -> String {
+    format!(
+        "HTTP/1.1 {status} Whatever\r\nContent-Type: application/json\r\n{headers}Content-Length: {}\
+         \r\n\r\n{body}",
+        body.len()
+    )
+}
+
+fn accept(
+    listener: &TcpListener,
+    shared: &Arc<Shared>,
+    tls: Option<&Arc<ServerConfig>>,
+    connections: &Arc<Mutex<usize>>,
+) {
+    for stream in listener.incoming().map_while(Result::ok) {
+        if shared.stop.load(Ordering::Relaxed) {
+            return;
+        }
+        // Wakes up now and then to see whether the test is over.
+        stream.set_read_timeout(Some(Duration::from_millis(50))).expect("a time-out");
+        let (shared, tls) = (Arc::clone(shared), tls.cloned());
+        let connections = Arc::clone(connections);
+        thread::spawn(move || match tls {
+            None => serve(stream, &shared, None, &connections),
+            Some(config) => {
+                let Ok(connection) = ServerConnection::new(config) else { return };
+                let mut stream = StreamOwned::new(connection, stream);
+                let start = Instant::now();
+                while stream.conn.is_handshaking() && start.elapsed() < PATIENCE {
+                    match stream.conn.complete_io(&mut stream.sock) {
+                        Err(error) if !is_timeout(&error) => return,
+                        _ if shared.stop.load(Ordering::Relaxed) => return,
+                        _ => {}
+                    }
+                }
+                let sni = stream.conn.server_name().map(str::to_owned);
+                serve(stream, &shared, sni, &connections);
+            }
+        });
+    }
+}
+
+fn is_timeout(error: &std::io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted)
+}
+
+fn serve(
+    mut stream: impl Stream,
+    shared: &Shared,
+    sni: Option<String>,
+    connections: &Mutex<usize>,
+) {
+    let mut number = None;
+    let mut buffer = Vec::new();
+    while let Some(mut request) = read_request(&mut stream, &mut buffer, shared) {
+        // Connections count when they carry a request: the harness itself connects to see who listens.
+        request.connection = *number.get_or_insert_with(|| {
+            let mut next = connections.lock().unwrap();
+            *next += 1;
+            *next - 1
+        });
+        request.sni.clone_from(&sni);
+        let complete = request.complete;
+        shared.requests.lock().unwrap().push(request.clone());
+        shared.arrived.notify_all();
+        if !complete || !(shared.answer)(&request, &mut stream) {
+            return;
+        }
+        let _ = stream.flush();
+    }
+}
+
+/// Reads one request; `None` at the end of the connection.
+fn read_request(
+    stream: &mut impl Stream,
+    buffer: &mut Vec<u8>,
+    shared: &Shared,
+) -> Option<Request> {
+    let (head, start) = loop {
+        if let Some((head, rest)) = split_head(buffer) {
+            break (head, buffer.len() - rest.len());
+        }
+        if !read_more(stream, buffer, shared) {
+            return None;
+        }
+    };
+    let mut lines = head.split("\r\n").map(str::to_owned);
+    let line = lines.next()?;
+    let headers: Vec<String> = lines.collect();
+    let has = |name: &str, value: &str| values(&headers, name).contains(&value);
+    if has("Expect", "100-continue") {
+        stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").ok()?;
+    }
+    let mut complete = true;
+    let body = if has("Transfer-Encoding", "chunked") {
+        loop {
+            let (body, done) = dechunk(&buffer[start..]);
+            if done {
+                let end = buffer.windows(5).rposition(|window| window == b"0\r\n\r\n");
+                buffer.drain(..end.map_or(buffer.len(), |end| end + 5));
+                break body;
+            }
+            if !read_more(stream, buffer, shared) {
+                complete = false;
+                break body;
+            }
+        }
+    } else {
+        let length = values(&headers, "Content-Length").first().map_or("0", |length| *length);
+        let end = start + length.parse::<usize>().expect("a length");
+        while buffer.len() < end && complete {
+            complete = read_more(stream, buffer, shared);
+        }
+        let end = end.min(buffer.len());
+        let body = buffer[start..end].to_vec();
+        buffer.drain(..end);
+        body
+    };
+    Some(Request { connection: 0, sni: None, line, headers, body, complete })
+}
+
+fn read_more(stream: &mut impl Stream, buffer: &mut Vec<u8>, shared: &Shared) -> bool {
+    let mut bytes = [0; 65536];
+    loop {
+        match stream.read(&mut bytes) {
+            Ok(0) => return false,
+            Ok(count) => {
+                buffer.extend(&bytes[..count]);
+                return true;
+            }
+            Err(error) if is_timeout(&error) => {
+                if shared.stop.load(Ordering::Relaxed) {
+                    return false;
+                }
+            }
+            Err(_) => return false,
+        }
+    }
+}

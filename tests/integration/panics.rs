@@ -1,0 +1,55 @@
+//! A panic in any callback costs one configuration or one request, never a worker.
+
+use crate::fapi::Fapi;
+use crate::harness::{Config, FAULTY_MODULE};
+
+fn config(fapi: &Fapi, fault: &str) -> Config {
+    let port = fapi.port;
+    Config::server(&format!(
+        "location /__clerk/ {{\nclerk_proxy https://app.dev/__clerk secret_key=%KEY% \
+         upstream=http://127.0.0.1:{port};\n}} location / {{ add_header X-Uri $clerk_proxy_uri; return 204; }}"
+    ))
+    .main("env CLERK_PROXY_FAULT;")
+    .module(&FAULTY_MODULE)
+    .env("CLERK_PROXY_FAULT", fault)
+}
+
+#[test]
+fn in_configuration() {
+    let fapi = Fapi::plain();
+    for callback in [
+        "clerk_proxy",
+        "preconfiguration",
+        "preconfiguration of variables",
+        "create_main_conf",
+        "create_loc_conf",
+        "merge_loc_conf",
+    ] {
+        let (ok, printed) = config(&fapi, callback).check();
+        let message =
+            format!("nginx: [emerg] \"clerk_proxy\" failed: {callback}: injected at src/nginx/");
+        assert!(!ok && printed.contains(&message), "{printed}");
+    }
+}
+
+#[test]
+fn in_requests() {
+    let fapi = Fapi::plain();
+    for (callback, status) in [("content handler", 500), ("variable", 200)] {
+        let nginx = config(&fapi, callback).allow("this is a defect of the module").start();
+        let workers = nginx.workers();
+        assert_eq!(nginx.get("/__clerk/v1/client").status, status, "{callback}");
+        assert_eq!(nginx.get("/").status, 204);
+        assert_eq!(nginx.workers(), workers);
+        let log = nginx.error_log();
+        assert!(log.contains(&format!("failed in {callback}: injected at src/nginx/")), "{log}");
+    }
+    assert_eq!(fapi.requests().len(), 1);
+}
+
+#[test]
+fn without_a_fault_the_same_module_works() {
+    let fapi = Fapi::plain();
+    let nginx = config(&fapi, "nowhere").start();
+    assert_eq!(nginx.get("/__clerk/v1/client").status, 200);
+}
