@@ -283,7 +283,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn printed() -> String {
+    /// The upstream and the location as a user would write them.
+    fn printed() -> [String; 2] {
         let words = ["https://app.dev/__clerk".to_owned()];
         let values = Values {
             line: &ClerkProxy::parse(&words).unwrap(),
@@ -292,34 +293,42 @@ mod tests {
             ca_bundle: CA_BUNDLES[0],
             buffers: Sizes::beside(UserSizes::default()),
         };
-        let quote = |word: &str| match word {
-            "" => "\"\"".to_owned(),
-            word => word.to_owned(),
+        let quoted = |word: &str| {
+            let word = values.fill(word).to_string();
+            let plain = !word.is_empty() && !word.contains(['{', '}', ';', ' ', '"', '\'']);
+            if plain {
+                word
+            } else {
+                format!("\"{word}\"")
+            }
         };
-        let line = |indent: &str, words: &[String]| format!("{indent}{};\n", words.join(" "));
-        let mut text = "upstream PRIVATE_NAME {\n".to_owned();
+        let line = |words: &[String]| format!("    {};\n", words.join(" "));
+        let mut upstream = "upstream PRIVATE_NAME {\n".to_owned();
         let server = format!("{} {SERVER_PARAMETERS}", values.line.origin.server());
-        text += &line("    ", &["server".to_owned(), server]);
+        upstream += &line(&["server".to_owned(), server]);
         for (directive, argument) in UPSTREAM {
-            text += &line("    ", &[(*directive).to_owned(), (*argument).to_owned()]);
+            upstream += &line(&[(*directive).to_owned(), (*argument).to_owned()]);
         }
-        text += "}\n\nlocation /__clerk/ {\n    proxy_pass https://PRIVATE_NAME$clerk_proxy_uri;\n";
+        let mut location =
+            "location /__clerk/ {\n    proxy_pass https://PRIVATE_NAME$clerk_proxy_uri;\n"
+                .to_owned();
         for class in [Class::Contract, Class::Tuning] {
-            text.extend(["\n    # ", &format!("{class:?}").to_lowercase(), "\n"]);
+            location.extend(["\n    # ", &format!("{class:?}").to_lowercase(), "\n"]);
             for entry in RECIPE.iter().filter(|entry| entry.class == class) {
                 let mut words = vec![entry.directive.to_owned()];
-                words.extend(entry.arguments.iter().map(|word| quote(&values.fill(word))));
-                text += &line("    ", &words);
+                words.extend(entry.arguments.iter().map(|word| quoted(word)));
+                location += &line(&words);
             }
         }
-        text + "}\n"
+        [upstream + "}\n", location + "}\n"]
     }
 
     #[test]
     fn the_readme_prints_the_recipe() {
         let readme = include_str!("../README.md");
-        let printed = printed();
-        assert!(readme.contains(&printed), "the README lacks this recipe:\n\n{printed}");
+        for printed in printed() {
+            assert!(readme.contains(&printed), "the README lacks this:\n\n{printed}");
+        }
     }
 
     #[test]

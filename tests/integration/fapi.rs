@@ -101,7 +101,7 @@ struct Shared {
     answer: Box<Answer>,
 }
 
-/// A running stand-in, on one port of 127.0.0.1 and ::1.
+/// A running stand-in, on one port of `127.0.0.1` and `::1`.
 pub struct Fapi {
     pub port: u16,
     shared: Arc<Shared>,
@@ -125,9 +125,10 @@ impl Fapi {
     }
 
     pub fn start(
-        tls: Option<Arc<ServerConfig>>,
+        tls: impl Into<Option<Arc<ServerConfig>>>,
         answer: impl Fn(&Request, &mut dyn Stream) -> bool + Send + Sync + 'static,
     ) -> Self {
+        let tls = tls.into();
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let port = listener.local_addr().expect("an address").port();
         let shared = Arc::new(Shared {
@@ -219,7 +220,7 @@ fn accept(
                     }
                 }
                 let sni = stream.conn.server_name().map(str::to_owned);
-                serve(stream, &shared, sni, &connections);
+                serve(stream, &shared, sni.as_deref(), &connections);
             }
         });
     }
@@ -229,12 +230,7 @@ fn is_timeout(error: &std::io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted)
 }
 
-fn serve(
-    mut stream: impl Stream,
-    shared: &Shared,
-    sni: Option<String>,
-    connections: &Mutex<usize>,
-) {
+fn serve(mut stream: impl Stream, shared: &Shared, sni: Option<&str>, connections: &Mutex<usize>) {
     let mut number = None;
     let mut buffer = Vec::new();
     while let Some(mut request) = read_request(&mut stream, &mut buffer, shared) {
@@ -244,7 +240,7 @@ fn serve(
             *next += 1;
             *next - 1
         });
-        request.sni.clone_from(&sni);
+        request.sni = sni.map(str::to_owned);
         let complete = request.complete;
         shared.requests.lock().unwrap().push(request.clone());
         shared.arrived.notify_all();
@@ -305,7 +301,7 @@ fn read_request(
 }
 
 fn read_more(stream: &mut impl Stream, buffer: &mut Vec<u8>, shared: &Shared) -> bool {
-    let mut bytes = [0; 65536];
+    let mut bytes = [0; 16384];
     loop {
         match stream.read(&mut bytes) {
             Ok(0) => return false,

@@ -240,8 +240,8 @@ fn redirects_come_back_to_the_proxy() {
 
 #[test]
 fn replies_with_many_headers_and_large_uploads() {
-    let cookies: String =
-        (0..8).map(|n| format!("Set-Cookie: c{n}={}; Path=/\r\n", "v".repeat(3500))).collect();
+    let cookie = |n| format!("Set-Cookie: c{n}={}; Path=/\r\n", "v".repeat(3500));
+    let cookies = (0..8).map(cookie).collect::<Vec<_>>().concat();
     let fapi =
         Fapi::answering(None, json(200, &format!("{cookies}Alt-Svc: h3=\":443\"\r\n"), "{}"));
     let nginx = Config::server(&format!(
