@@ -166,6 +166,13 @@ mod tests {
             ("https://app.dev/", "https://app.dev", "https", "app.dev", ""),
             ("http://App.dev:8080/x", "http://App.dev:8080/x", "http", "App.dev:8080", "/x"),
             ("https://[::1]:8443/x", "https://[::1]:8443/x", "https", "[::1]:8443", "/x"),
+            (
+                "https://xn--pp-fka.dev/x",
+                "https://xn--pp-fka.dev/x",
+                "https",
+                "xn--pp-fka.dev",
+                "/x",
+            ),
         ] {
             let expected = [text, scheme, authority, prefix].map(str::to_owned);
             assert_eq!(parts(typed), expected.into());

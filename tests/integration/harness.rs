@@ -21,14 +21,16 @@ pub const KEY: &str = "sk_live_ofTheTests";
 /// The module under test, built once per run.
 pub static MODULE: LazyLock<PathBuf> = LazyLock::new(|| build(&[]));
 
+/// The nginx under test; not every user's PATH has Debian's place for it.
+static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| {
+    std::env::var_os("CLERK_PROXY_TEST_NGINX").map_or("/usr/sbin/nginx".into(), PathBuf::from)
+});
+
 /// The module with panics that `CLERK_PROXY_FAULT` switches on.
 pub static FAULTY_MODULE: LazyLock<PathBuf> =
     LazyLock::new(|| build(&["--features=fault-injection", "--target-dir=target/fault-injection"]));
 
 fn build(arguments: &[&str]) -> PathBuf {
-    if let (Some(path), []) = (std::env::var_os("CLERK_PROXY_MODULE"), arguments) {
-        return path.into();
-    }
     let output = Command::new(env!("CARGO"))
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .args(["build", "--locked", "--lib", "--message-format=json"])
@@ -174,7 +176,7 @@ impl Config {
 
     fn command(&self) -> Command {
         self.folder.write("nginx.conf", self.text());
-        let mut command = Command::new("nginx");
+        let mut command = Command::new(&*PROGRAM);
         command.arg("-p").arg(self.folder.path()).args(["-c", "nginx.conf"]);
         command.args(["-e", "logs/error.log"]);
         command.env_remove("CLERK_SECRET_KEY").envs(self.env.iter().cloned());
