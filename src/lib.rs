@@ -7,6 +7,8 @@
 //!                  pure core       directive ─► proxy_url, secret_key, frontend_api
 //!                                  recipe       the stock directives that the line stands for
 //!                                  upstream_uri request URI ─► upstream URI
+//!                                  hop_by_hop   headers that Connection names
+//!                                  error_body   JSON for errors that nginx makes itself
 //!                                  error        every sentence a user can be shown
 //! ```
 //!
@@ -19,7 +21,9 @@
 
 mod directive;
 mod error;
+mod error_body;
 mod frontend_api;
+mod hop_by_hop;
 mod proxy_url;
 mod recipe;
 mod secret_key;

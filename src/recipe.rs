@@ -99,6 +99,12 @@ pub const RECIPE: &[Line] = &[
     contract("proxy_hide_header", &["Strict-Transport-Security"]),
     contract("proxy_hide_header", &["NEL"]),
     contract("proxy_hide_header", &["Report-To"]),
+    // Headers of a reply for this hop alone.
+    contract("proxy_hide_header", &["Proxy-Authenticate"]),
+    contract("proxy_hide_header", &["Proxy-Connection"]),
+    contract("proxy_hide_header", &["Upgrade"]),
+    // Since nginx 1.27.2.
+    contract("proxy_pass_trailers", &["on"]),
     // Redirects to the Frontend API come back to the proxy; "//host" goes elsewhere and stays.
     contract("proxy_redirect", &["{base_url}/", "{proxy_url}/"]),
     contract("proxy_redirect", &["~^{base_path_regex}/([^/].*)?$", "{proxy_url}/$1"]),

@@ -32,7 +32,7 @@ pub struct MainConf {
     /// The `http` block itself.
     http: Option<Level>,
     /// Whether there is any `clerk_proxy`; without one nothing below happens.
-    used: bool,
+    pub used: bool,
     stock: Option<Rc<Stock>>,
     /// How many implicit upstreams there are.
     pub upstreams: usize,

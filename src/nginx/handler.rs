@@ -10,7 +10,7 @@ use ngx::ffi::{
 use ngx::http::{HttpModuleLocationConf, HttpModuleMainConf};
 
 use super::cf::{ConfExt, Stop, ERROR, NO_MEMORY, OK};
-use super::{guard, Module};
+use super::{filter, guard, headers, Module};
 use crate::upstream_uri::{RequestUri, UpstreamUri};
 
 /// The variable in the `proxy_pass` of the recipe.
@@ -27,9 +27,10 @@ pub unsafe extern "C" fn content_handler(r: *mut ngx_http_request_t) -> ngx_int_
             return SERVER_ERROR;
         };
         let Some(uri) = UpstreamUri::cut(request_uri(r), &proxy.prefix) else {
+            filter::note_path_mismatch(r);
             return NOT_FOUND;
         };
-        if set_variable(r, &uri).is_none() {
+        if set_variable(r, &uri).is_none() || headers::drop_named_in_request(r).is_none() {
             return SERVER_ERROR;
         }
         // SAFETY: a content handler takes the request; it is the one that the proxy module would have

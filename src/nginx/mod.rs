@@ -2,12 +2,15 @@
 //!
 //! There are two modules in one file. `ngx_http_clerk_proxy_module` has the directive and comes before every
 //! stock http module, so that it meets their configurations as the user wrote them.
-//! `ngx_http_clerk_proxy_filter_module` comes after the core module, whose tables its variables need.
+//! `ngx_http_clerk_proxy_filter_module` comes after the core module, whose tables its variable needs, and
+//! right before `ngx_http_copy_filter_module`, where filters of modules have their place.
 
 mod cf;
 mod conf;
+mod filter;
 mod guard;
 mod handler;
+mod headers;
 mod stock;
 mod upstream;
 
@@ -68,7 +71,7 @@ static MODULE_CONTEXT: ngx_http_module_t = ngx_http_module_t {
 
 static FILTER_CONTEXT: ngx_http_module_t = ngx_http_module_t {
     preconfiguration: Some(filter_preconfiguration),
-    postconfiguration: None,
+    postconfiguration: Some(filter_postconfiguration),
     create_main_conf: None,
     init_main_conf: None,
     create_srv_conf: None,
@@ -86,7 +89,7 @@ pub static mut ngx_http_clerk_proxy_module: ngx_module_t = ngx_module_t {
     ..ngx_module_t::default()
 };
 
-/// The module with the variable.
+/// The module with the variable and the filters.
 #[no_mangle]
 pub static mut ngx_http_clerk_proxy_filter_module: ngx_module_t = ngx_module_t {
     ctx: addr_of!(FILTER_CONTEXT) as *mut c_void,
@@ -146,6 +149,10 @@ unsafe extern "C" fn preconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
 
 unsafe extern "C" fn filter_preconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
     guard::configuration(cf, "preconfiguration of variables", handler::add_variable)
+}
+
+unsafe extern "C" fn filter_postconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
+    guard::configuration(cf, "postconfiguration", filter::install)
 }
 
 unsafe extern "C" fn create_main_conf(cf: *mut ngx_conf_t) -> *mut c_void {

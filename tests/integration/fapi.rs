@@ -2,7 +2,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, LazyLock, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -97,6 +97,8 @@ type Answer = dyn Fn(&Request, &mut dyn Stream) -> bool + Send + Sync;
 struct Shared {
     requests: Mutex<Vec<Request>>,
     arrived: Condvar,
+    /// Bytes that arrived, of whole requests and others.
+    received: AtomicUsize,
     stop: AtomicBool,
     answer: Box<Answer>,
 }
@@ -134,6 +136,7 @@ impl Fapi {
         let shared = Arc::new(Shared {
             requests: Mutex::default(),
             arrived: Condvar::new(),
+            received: AtomicUsize::new(0),
             stop: AtomicBool::new(false),
             answer: Box::new(answer),
         });
@@ -163,6 +166,11 @@ impl Fapi {
             .unwrap();
         assert!(!timeout.timed_out(), "{count} requests expected, got {:#?}", *requests);
         requests.clone()
+    }
+
+    /// How many bytes have arrived, of whole requests and others.
+    pub fn received(&self) -> usize {
+        self.shared.received.load(Ordering::Relaxed)
     }
 
     /// The only request so far.
@@ -226,7 +234,8 @@ fn accept(
     }
 }
 
-fn is_timeout(error: &std::io::Error) -> bool {
+/// Whether nothing has come yet, as opposed to nothing will.
+pub fn is_timeout(error: &std::io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted)
 }
 
@@ -306,6 +315,7 @@ fn read_more(stream: &mut impl Stream, buffer: &mut Vec<u8>, shared: &Shared) ->
         match stream.read(&mut bytes) {
             Ok(0) => return false,
             Ok(count) => {
+                shared.received.fetch_add(count, Ordering::Relaxed);
                 buffer.extend(&bytes[..count]);
                 return true;
             }

@@ -48,6 +48,18 @@ fn build(arguments: &[&str]) -> PathBuf {
         .into()
 }
 
+/// Whether the nginx under test is at least this version.
+pub fn at_least(wanted: [u32; 3]) -> bool {
+    static VERSION: LazyLock<Vec<u32>> = LazyLock::new(|| {
+        let output = Command::new(&*PROGRAM).arg("-v").output().expect("nginx runs");
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        let version = text.split('/').nth(1).expect("a version");
+        let digits = version.split(|c: char| !c.is_ascii_digit());
+        digits.filter_map(|part| part.parse().ok()).take(3).collect()
+    });
+    VERSION.as_slice() >= wanted.as_slice()
+}
+
 /// A port of 127.0.0.1 that nothing listens on, handed out once per run.
 pub fn free_port() -> u16 {
     static USED: LazyLock<Mutex<HashSet<u16>>> = LazyLock::new(Mutex::default);
@@ -99,6 +111,8 @@ impl Drop for Folder {
 pub struct Config {
     pub folder: Folder,
     pub port: u16,
+    /// A second port, for HTTP/2.
+    pub port2: u16,
     http: String,
     main: String,
     module: PathBuf,
@@ -107,13 +121,14 @@ pub struct Config {
 }
 
 impl Config {
-    /// `%PORT%` is a free port of 127.0.0.1, `%DIR%` the folder, `%KEY%` the key.
+    /// `%PORT%` and `%PORT2%` are free ports of 127.0.0.1, `%DIR%` the folder, `%KEY%` the key.
     pub fn new(http: &str) -> Self {
         let folder = Folder::new();
         folder.write("ca.pem", crate::fapi::CA.pem());
         Self {
             folder,
             port: free_port(),
+            port2: free_port(),
             http: http.to_owned(),
             main: String::new(),
             module: MODULE.clone(),
@@ -158,6 +173,7 @@ impl Config {
         let filled = self
             .http
             .replace("%PORT%", &self.port.to_string())
+            .replace("%PORT2%", &self.port2.to_string())
             .replace("%DIR%", &self.folder.path().to_string_lossy())
             .replace("%KEY%", KEY);
         let (module, main) = (self.module.display(), &self.main);
@@ -263,6 +279,19 @@ impl Nginx {
 
     pub fn get(&self, target: &str) -> Reply {
         self.send(format!("GET {target} HTTP/1.1\r\nHost: app.dev\r\nConnection: close\r\n\r\n"))
+    }
+
+    /// Sends a request with curl, over cleartext HTTP/2 to the second port.
+    pub fn curl_h2(&self, target: &str, arguments: &[&str]) -> Reply {
+        let output = Command::new("curl")
+            .args(["-q", "-sS", "-i", "--noproxy", "*", "--max-time", "20", "--path-as-is"])
+            .arg("--http2-prior-knowledge")
+            .args(arguments)
+            .arg(format!("http://127.0.0.1:{}{target}", self.config.port2))
+            .output()
+            .expect("curl runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        Reply::parse(&output.stdout)
     }
 
     fn stop(&mut self) {

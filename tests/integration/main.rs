@@ -1,10 +1,14 @@
 //! Tests of the module in a real nginx, against a stand-in of the Frontend API.
 
+mod bodies;
 mod config;
 mod docs;
+mod errors;
 mod fapi;
 mod forwarding;
 mod harness;
 mod panics;
 mod parity;
+mod replies;
+mod requests;
 mod upstream;

@@ -1,0 +1,110 @@
+//! nginx's header lists: walked, and rid of the headers that a `Connection` header names.
+
+use std::ptr;
+
+use ngx::ffi::{
+    ngx_http_request_t, ngx_list_push, ngx_list_t, ngx_palloc, ngx_str_t, ngx_table_elt_t,
+};
+
+use crate::hop_by_hop;
+
+/// The headers of a list, in order.
+fn elements(list: &ngx_list_t) -> impl Iterator<Item = *mut ngx_table_elt_t> {
+    let mut part = ptr::from_ref(&list.part);
+    let mut index = 0;
+    std::iter::from_fn(move || loop {
+        // SAFETY: a list is a chain of parts that ends with null; each has `nelts` elements in use. The lists
+        // given to this function hold `ngx_table_elt_t`.
+        unsafe {
+            let current = part.as_ref()?;
+            if index < current.nelts {
+                index += 1;
+                return Some(current.elts.cast::<ngx_table_elt_t>().add(index - 1));
+            }
+            part = current.next;
+            index = 0;
+        }
+    })
+}
+
+/// The values of the `Connection` headers of a list that name other headers; nearly always none.
+fn naming<'a>(list: &'a ngx_list_t) -> impl Iterator<Item = &'a [u8]> + 'a {
+    elements(list).filter_map(|element| {
+        // SAFETY: elements of a header list live as long as the request.
+        let element: &'a ngx_table_elt_t = unsafe { &*element };
+        let found = element.key.len == b"connection".len()
+            && element.key.as_bytes().eq_ignore_ascii_case(b"connection")
+            && hop_by_hop::names_headers(element.value.as_bytes());
+        found.then(|| element.value.as_bytes())
+    })
+}
+
+/// Drops the request headers that the client's `Connection` names. The stock proxy module reads this list
+/// later, once it has the body or a connection; the names that it sets itself are not taken from here.
+pub fn drop_named_in_request(r: &mut ngx_http_request_t) -> Option<()> {
+    let list = &r.headers_in.headers;
+    if naming(list).next().is_none() {
+        return Some(());
+    }
+    let count = elements(list).count();
+    // SAFETY: `pool` is the request's; the result is null or fits all elements.
+    let kept = unsafe { ngx_palloc(r.pool, count * size_of::<ngx_table_elt_t>()) };
+    let kept = kept.cast::<ngx_table_elt_t>();
+    if kept.is_null() {
+        return None;
+    }
+    let mut len = 0;
+    for element in elements(list) {
+        // SAFETY: elements of a header list live as long as the request; `kept` has room for all of them.
+        unsafe {
+            let name = (*element).key.as_bytes();
+            if !naming(list).any(|connection| hop_by_hop::is_dropped(connection, name)) {
+                kept.add(len).copy_from_nonoverlapping(element, 1);
+                len += 1;
+            }
+        }
+    }
+    let list = &mut r.headers_in.headers;
+    list.part.elts = kept.cast();
+    list.part.nelts = len;
+    list.part.next = ptr::null_mut();
+    list.nalloc = count;
+    list.last = &raw mut list.part;
+    Some(())
+}
+
+/// Drops the reply headers that the upstream's `Connection` names.
+pub fn drop_named_in_reply(r: &mut ngx_http_request_t, from_upstream: &ngx_list_t) {
+    for connection in naming(from_upstream) {
+        for element in elements(&r.headers_out.headers) {
+            // SAFETY: elements of a header list live as long as the request; a hash of 0 means "not sent".
+            unsafe {
+                if hop_by_hop::is_dropped(connection, (*element).key.as_bytes()) {
+                    (*element).hash = 0;
+                }
+            }
+        }
+    }
+}
+
+/// Adds a header to the reply.
+pub fn add_to_reply(
+    r: &mut ngx_http_request_t,
+    name: &'static str,
+    value: &'static str,
+) -> Option<()> {
+    let text = |text: &'static str| ngx_str_t { len: text.len(), data: text.as_ptr().cast_mut() };
+    // SAFETY: the list is that of a live request; the new element is null or fresh memory of its type, for
+    // whose fields zero is a valid value. nginx only reads the texts.
+    unsafe {
+        let element = ngx_list_push(&raw mut r.headers_out.headers).cast::<ngx_table_elt_t>();
+        if element.is_null() {
+            return None;
+        }
+        element.write_bytes(0, 1);
+        (*element).hash = 1;
+        (*element).key = text(name);
+        (*element).value = text(value);
+    }
+    Some(())
+}
