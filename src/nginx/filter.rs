@@ -11,7 +11,7 @@ use ngx::ffi::{
 };
 use ngx::http::{HttpModule, HttpModuleLocationConf, HttpModuleMainConf};
 
-use super::cf::{Stop, ERROR, OK};
+use super::cf::{Stop, ERROR, NO_MEMORY, OK};
 use super::{guard, headers, Module};
 use crate::error_body::{error_body, Cause};
 
@@ -25,7 +25,7 @@ const BODY_SENT: usize = 2;
 
 /// Puts the filters in front of those that exist already; not at all where no location needs them.
 pub fn install(cf: &mut ngx_conf_t) -> Result<(), Stop> {
-    if Module::main_conf(cf).is_some_and(|main| main.used) {
+    if Module::main_conf(cf).ok_or(NO_MEMORY)?.used {
         // SAFETY: nginx configures in one thread, and calls no filter meanwhile.
         unsafe {
             NEXT_HEADER_FILTER = ngx_http_top_header_filter;

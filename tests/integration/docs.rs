@@ -1,6 +1,6 @@
 //! Every nginx configuration that a user can copy passes `nginx -t`.
 
-use crate::harness::{free_port, Config, KEY};
+use crate::harness::{at_least, free_port, Config, KEY};
 
 const README: &str = include_str!("../../README.md");
 const SNIPPET: &str = include_str!("../../nginx/clerk-proxy.conf");
@@ -19,6 +19,8 @@ fn config(block: &str) -> Config {
         .replace("listen 80;", &format!("listen 127.0.0.1:{other};"))
         .replace("file:/etc/nginx/clerk_secret_key", "file:clerk_secret_key")
         .replace("server frontend-api.clerk.dev:443", "server 127.0.0.1:443");
+    let text =
+        if at_least([1, 27, 2]) { text } else { text.replace("    proxy_pass_trailers on;\n", "") };
     let http = if let Some((_, rest)) = text.split_once("http {") {
         rest.trim_end().strip_suffix('}').expect("the end of http {}").to_owned()
     } else if text.lines().any(|line| line.starts_with("upstream ") || line.starts_with("server "))
