@@ -8,22 +8,18 @@ use std::env;
 use std::ffi::c_void;
 use std::fs;
 use std::os::unix::ffi::OsStringExt;
-use std::path::Path;
 use std::rc::Rc;
 
-use ngx::ffi::{
-    ngx_array_create, ngx_conf_full_name, ngx_conf_t, ngx_http_core_loc_conf_t,
-    ngx_http_err_page_t, ngx_http_handler_pt,
-};
+use ngx::ffi::{ngx_conf_full_name, ngx_conf_t, ngx_http_core_loc_conf_t, ngx_http_handler_pt};
 use ngx::http::{HttpModuleLocationConf, HttpModuleMainConf};
 use zeroize::Zeroizing;
 
+use super::apply::{is_same, Block};
 use super::cf::{ConfExt, Place, Stop, NO_MEMORY};
-use super::stock::{Answer, Level, Stock, UserSettings};
-use super::{handler, upstream, Module};
+use super::stock::{Level, Stock, UserSettings};
+use super::{handler, Module};
 use crate::directive::ClerkProxy;
 use crate::error::Error;
-use crate::recipe::{self, Class, Sizes, Values, CANNOT_BE_INHERITED, CA_BUNDLES, RECIPE};
 use crate::secret_key::{KeyFault, SecretKey, Source, DEFAULT_VARIABLE};
 
 /// What is known once per configuration.
@@ -53,10 +49,14 @@ pub struct LocConf {
     inside: Option<Rc<Proxy>>,
 }
 
-struct Written {
-    line: ClerkProxy,
-    key: SecretKey,
-    place: Place,
+/// A `clerk_proxy` line as read.
+pub struct Written {
+    /// Its words.
+    pub line: ClerkProxy,
+    /// The key.
+    pub key: SecretKey,
+    /// Where it stands.
+    pub place: Place,
 }
 
 /// A `clerk_proxy` in force.
@@ -66,8 +66,9 @@ pub struct Proxy {
     /// The stock proxy module's handler.
     pub delegate: ngx_http_handler_pt,
     /// The location's name, for messages.
-    location: String,
-    place: Place,
+    pub location: String,
+    /// Where the line stands.
+    pub place: Place,
 }
 
 /// Notes the `http` block, which no later callback can tell from a server's.
@@ -108,7 +109,8 @@ fn check_location(core: &ngx_http_core_loc_conf_t, line: &ClerkProxy) -> Result<
     Ok(())
 }
 
-fn location_name(core: &ngx_http_core_loc_conf_t) -> String {
+/// The name as written behind `location`.
+pub fn location_name(core: &ngx_http_core_loc_conf_t) -> String {
     String::from_utf8_lossy(core.name.as_bytes()).into_owned()
 }
 
@@ -193,157 +195,6 @@ fn stock(cf: &mut ngx_conf_t) -> Result<Option<Rc<Stock>>, Stop> {
         main.stock = Some(Rc::new(Stock::find(cf)?));
     }
     Ok(main.stock.clone())
-}
-
-/// One location with its `clerk_proxy` line, as the recipe meets it.
-struct Block<'a> {
-    stock: &'a Stock,
-    level: Level,
-    written: &'a Written,
-    /// What the user wrote in the location itself.
-    written_here: &'a UserSettings,
-}
-
-impl Block<'_> {
-    fn apply(&self, cf: &mut ngx_conf_t, outer: Option<&UserSettings>) -> Result<Proxy, Stop> {
-        let core = self.level.core();
-        let line = &self.written.line;
-        // A handler that was set after ours would win silently.
-        if !is_same(core.handler, Some(handler::content_handler)) {
-            return Err(Error::OtherHandler { location: location_name(core) }.into());
-        }
-        if line.origin.tls && !self.stock.has("proxy_ssl_verify") {
-            return Err(Error::MissingModule("ngx_http_ssl_module").into());
-        }
-        let in_force = self.written_here.within(outer);
-        for &directive in CANNOT_BE_INHERITED {
-            let here = self.stock.is_set(self.written_here, directive);
-            if !here && self.stock.is_set(&in_force, directive) {
-                return Err(Error::Inherited { directive }.into());
-            }
-        }
-        let in_block = upstream::is_block(cf, &line.origin);
-        let ca_bundle =
-            if self.needs_ca_bundle() { find_ca_bundle(line, in_block)? } else { String::new() };
-        let values = Values {
-            line,
-            key: &self.written.key,
-            in_block,
-            ca_bundle: &ca_bundle,
-            buffers: Sizes::beside(self.stock.sizes(&in_force)),
-        };
-        self.set_headers(cf, &values, &in_force)?;
-        for entry in RECIPE.iter().filter(|entry| entry.directive != "proxy_set_header") {
-            let user = match entry.class {
-                Class::Contract => self.written_here,
-                Class::Tuning => &in_force,
-            };
-            // Lists (redirects, hidden headers) grow by our entries; the user's come first.
-            let list = matches!(entry.directive, "proxy_hide_header");
-            let skip = (entry.tls && !line.origin.tls)
-                || (entry.directive == "proxy_ssl_trusted_certificate" && ca_bundle.is_empty())
-                || (!list && self.stock.is_set(user, entry.directive));
-            if !skip {
-                self.set(cf, entry.directive, entry.arguments, &values)?;
-            }
-        }
-        let delegate = self.delegate(cf, in_block)?;
-        // An inherited error_page, which most distributions have, must not answer clerk-js; one of the
-        // location's own does. An empty list of our own is inherited by nobody's.
-        let core = self.level.core();
-        if core.error_pages.is_null() {
-            // SAFETY: `pool` is the configuration's.
-            core.error_pages =
-                unsafe { ngx_array_create(cf.pool, 1, size_of::<ngx_http_err_page_t>()) };
-            if core.error_pages.is_null() {
-                return Err(NO_MEMORY);
-            }
-        }
-        Ok(Proxy {
-            prefix: line.url.prefix().as_bytes().into(),
-            delegate,
-            location: location_name(core),
-            place: self.written.place,
-        })
-    }
-
-    /// The user's own headers and those of the contract.
-    fn set_headers(
-        &self,
-        cf: &mut ngx_conf_t,
-        values: &Values,
-        in_force: &UserSettings,
-    ) -> Result<(), Stop> {
-        let own = self.stock.is_set(self.written_here, "proxy_set_header");
-        let user = self.stock.headers(in_force);
-        if own {
-            for (name, _) in &user {
-                if let Some(instead) = recipe::instead_of_header(name) {
-                    return Err(Error::OwnedHeader { name: name.clone(), instead }.into());
-                }
-            }
-        } else {
-            // As soon as a location has a header of its own, nginx inherits none: carry them over.
-            for (name, value) in user.iter().filter(|(name, _)| !recipe::owns_header(name)) {
-                self.stock.set(cf, self.level, "proxy_set_header", &[name, value])?;
-            }
-        }
-        let has =
-            |name: &str| own && user.iter().any(|(other, _)| other.eq_ignore_ascii_case(name));
-        for entry in recipe::headers().filter(|entry| !has(entry.arguments[0])) {
-            self.set(cf, entry.directive, entry.arguments, values)?;
-        }
-        Ok(())
-    }
-
-    fn set(
-        &self,
-        cf: &mut ngx_conf_t,
-        directive: &'static str,
-        arguments: &[&str],
-        values: &Values,
-    ) -> Result<Answer, Stop> {
-        let filled: Vec<_> = arguments.iter().map(|argument| values.fill(argument)).collect();
-        let filled: Vec<&str> = filled.iter().map(|argument| argument.as_str()).collect();
-        self.stock.set(cf, self.level, directive, &filled)
-    }
-
-    /// Makes this location a stock proxy location whose handler is called by ours.
-    fn delegate(&self, cf: &mut ngx_conf_t, in_block: bool) -> Result<ngx_http_handler_pt, Stop> {
-        let origin = &self.written.line.origin;
-        let name = match origin.block_name() {
-            Some(name) if in_block => name.to_owned(),
-            _ => upstream::make(cf, origin, self.written.place)?,
-        };
-        let (scheme, path) = (origin.scheme(), &origin.path);
-        let url = format!("{scheme}://{name}{path}${}", handler::URI_VARIABLE);
-        self.stock.set(cf, self.level, "proxy_pass", &[&url])?;
-        let core = self.level.core();
-        Ok(core.handler.replace(handler::content_handler))
-    }
-
-    fn needs_ca_bundle(&self) -> bool {
-        let set = |name| self.stock.is_set(self.written_here, name);
-        let unverified = self.stock.is_off(self.written_here, "proxy_ssl_verify");
-        self.written.line.origin.tls && !unverified && !set("proxy_ssl_trusted_certificate")
-    }
-}
-
-/// Whether two handlers are one function; a function has one address in the process that loaded it.
-fn is_same(one: ngx_http_handler_pt, other: ngx_http_handler_pt) -> bool {
-    one.map(|handler| handler as usize) == other.map(|handler| handler as usize)
-}
-
-fn find_ca_bundle(line: &ClerkProxy, in_block: bool) -> Result<String, Error> {
-    // As with OpenSSL itself, the variable stands for all other places.
-    let named = env::var("SSL_CERT_FILE").ok();
-    let places = match &named {
-        Some(path) => &[path.as_str()][..],
-        None => CA_BUNDLES,
-    };
-    let found = places.iter().find(|path| Path::new(path).is_file());
-    let host = || line.origin.tls_name(in_block).to_owned();
-    found.map(|&path| path.to_owned()).ok_or_else(|| Error::NoCaBundle { host: host() })
 }
 
 /// Reads back a configuration that nginx hands to a merge.

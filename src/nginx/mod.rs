@@ -5,6 +5,7 @@
 //! `ngx_http_clerk_proxy_filter_module` comes after the core module, whose tables its variable needs, and
 //! right before `ngx_http_copy_filter_module`, where filters of modules have their place.
 
+mod apply;
 mod cf;
 mod conf;
 mod filter;

@@ -73,17 +73,6 @@ pub struct Stock {
     directives: Vec<Directive>,
 }
 
-/// What a stock directive said to its arguments.
-#[derive(PartialEq)]
-pub enum Answer {
-    /// It took them.
-    Set,
-    /// The user's own line stands there already.
-    Duplicate,
-    /// This nginx has no such directive.
-    Unknown,
-}
-
 impl Stock {
     /// Looks all directives up.
     pub fn find(cf: &mut ngx_conf_t) -> Result<Self, Stop> {
@@ -128,15 +117,16 @@ impl Stock {
         self.directives.iter().find(|directive| directive.name == name)
     }
 
-    /// Sets a directive in a block, as if the user had written it there.
+    /// Sets a directive in a block, as if the user had written it there. Nothing happens where this nginx
+    /// lacks it, or where a line of the user's that cannot be repeated stands already.
     pub fn set(
         &self,
         cf: &mut ngx_conf_t,
         level: Level,
         name: &'static str,
         arguments: &[&str],
-    ) -> Result<Answer, Stop> {
-        let Some(directive) = self.get(name) else { return Ok(Answer::Unknown) };
+    ) -> Result<(), Stop> {
+        let Some(directive) = self.get(name) else { return Ok(()) };
         call(cf, directive.command, level.conf(directive.ctx_index), name, arguments)
     }
 
@@ -210,7 +200,7 @@ fn call(
     conf: *mut c_void,
     name: &str,
     arguments: &[&str],
-) -> Result<Answer, Stop> {
+) -> Result<(), Stop> {
     // The array itself moves into the pool: some setters keep pointers into it.
     let mut words = vec![cf.copy(name)?];
     for argument in arguments {
@@ -229,7 +219,7 @@ fn call(
     let answer = unsafe { set(cf, command.as_mut(), conf) };
     cf.args = saved;
     if answer.is_null() {
-        return Ok(Answer::Set);
+        return Ok(());
     }
     // NGX_CONF_ERROR: it has logged already.
     if answer == usize::MAX as *mut c_char {
@@ -238,7 +228,7 @@ fn call(
     // SAFETY: any other answer is a zero-terminated phrase.
     let phrase = unsafe { CStr::from_ptr(answer) }.to_string_lossy();
     if phrase == "is duplicate" {
-        return Ok(Answer::Duplicate);
+        return Ok(());
     }
     Err(Error::Internal(format!("\"{name}\" directive {phrase}")).into())
 }
@@ -252,7 +242,7 @@ pub fn block(
 ) -> Result<(), Stop> {
     let command = find_module(cf, module).and_then(|module| find_command(module, name));
     let command = command.ok_or(Error::MissingModule("ngx_http_upstream_module"))?;
-    call(cf, command, std::ptr::null_mut(), name, arguments).map(|_| ())
+    call(cf, command, std::ptr::null_mut(), name, arguments)
 }
 
 /// Whether any module of this nginx has the directive.

@@ -24,6 +24,7 @@ fn in_configuration() {
         "create_main_conf",
         "create_loc_conf",
         "merge_loc_conf",
+        "postconfiguration",
     ] {
         let (ok, printed) = config(&fapi, callback).check();
         let message =
@@ -35,7 +36,10 @@ fn in_configuration() {
 #[test]
 fn in_requests() {
     let fapi = Fapi::plain();
-    for (callback, status) in [("content handler", 500), ("variable", 200)] {
+    // A filter that fails lets the reply pass as nginx made it.
+    for (callback, status) in
+        [("content handler", 500), ("variable", 200), ("header filter", 200), ("body filter", 200)]
+    {
         let nginx = config(&fapi, callback).allow("this is a defect of the module").start();
         let workers = nginx.workers();
         assert_eq!(nginx.get("/__clerk/v1/client").status, status, "{callback}");
@@ -44,7 +48,7 @@ fn in_requests() {
         let log = nginx.error_log();
         assert!(log.contains(&format!("failed in {callback}: injected at src/nginx/")), "{log}");
     }
-    assert_eq!(fapi.requests().len(), 1);
+    assert_eq!(fapi.requests().len(), 3);
 }
 
 #[test]
