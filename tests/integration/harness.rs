@@ -211,11 +211,12 @@ impl Config {
         let child = self.command().stderr(stderr).spawn().expect("nginx runs");
         let mut nginx = Nginx { child, config: self };
         let port = nginx.config.port;
-        nginx.until("nginx listens", |nginx| {
+        nginx.until("nginx works", |nginx| {
             if let Some(status) = nginx.child.try_wait().expect("a child") {
                 panic!("nginx ended with {status}");
             }
-            TcpStream::connect(("127.0.0.1", port)).is_ok()
+            // The master listens before it has workers.
+            !nginx.workers().is_empty() && TcpStream::connect(("127.0.0.1", port)).is_ok()
         });
         nginx
     }
