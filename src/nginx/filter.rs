@@ -87,8 +87,12 @@ fn answered_by<'a>(r: &ngx_http_request_t) -> Option<&'a mut ngx_http_upstream_t
 fn filter_reply(r: &mut ngx_http_request_t, upstream: &mut ngx_http_upstream_t) -> ngx_int_t {
     // Without a status line nginx takes any bytes for HTTP/0.9, and would speak that to the client as well.
     if upstream.headers_in.status_n == 0 && r.cached() == 0 {
-        // HTTP/2 and HTTP/3 leave both numbers 0 and do not look at the version.
-        r.http_version = (r.http_major() * 1000 + r.http_minor()) as usize;
+        // HTTP/2 and HTTP/3 leave both numbers 0; the text is what nginx logs as the protocol.
+        r.http_version = match r.http_protocol.as_bytes() {
+            b"HTTP/2.0" => 2000,
+            b"HTTP/3.0" => 3000,
+            _ => (r.http_major() * 1000 + r.http_minor()) as usize,
+        };
         return NGX_HTTP_BAD_GATEWAY as ngx_int_t;
     }
     headers::drop_named_in_reply(r, &upstream.headers_in.headers);
