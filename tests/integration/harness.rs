@@ -27,8 +27,10 @@ static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| {
 });
 
 /// The module with panics that `CLERK_PROXY_FAULT` switches on.
-pub static FAULTY_MODULE: LazyLock<PathBuf> =
-    LazyLock::new(|| build(&["--features=fault-injection", "--target-dir=target/fault-injection"]));
+pub static FAULTY_MODULE: LazyLock<PathBuf> = LazyLock::new(|| {
+    let target = std::env::var("CARGO_TARGET_DIR").unwrap_or("target".to_owned());
+    build(&["--features=fault-injection", &format!("--target-dir={target}/fault-injection")])
+});
 
 fn build(arguments: &[&str]) -> PathBuf {
     let output = Command::new(env!("CARGO"))
