@@ -94,15 +94,24 @@ mod tests {
         assert!(matches!(ClerkProxy::parse(&[]), Err(Error::ProxyUrl { .. })));
     }
 
+    /// Where a key can slip in.
+    const FRONTS: &str = "(|https://|https://app\\.dev/|https://app\\.dev//|https://user:|file:|env:|\
+                          secret_key=|secret_key=file:|secretkey=|upstream=|upstream=http://unix:/x:)";
+
     proptest! {
         #[test]
         fn never_panics_and_never_tells_a_key(words in proptest::collection::vec("\\PC*", 0..5),
-                                             key in "sk_live_[a-zA-Z0-9]{20}", at in 0..5usize) {
+                                             key in "sk_live_[a-zA-Z0-9]{20}", at in 0..5usize,
+                                             front in FRONTS, behind in "(/x|://x|\\?y| |)") {
             let mut words = words;
-            words.insert(at.min(words.len()), key.clone());
+            let word = format!("{front}{key}{behind}");
+            words.insert(at.min(words.len()), word.clone());
             if let Err(error) = ClerkProxy::parse(&words) {
-                prop_assert!(!error.to_string().contains(&key[8..]));
+                prop_assert!(!error.to_string().contains(&key[8..]), "{}", error);
             }
+            let source = Source::parse(&word);
+            let told = format!("{source} {source:?}");
+            prop_assert!(!told.contains(&key[8..]), "{}", told);
         }
     }
 }

@@ -69,7 +69,8 @@ impl fmt::Display for Error {
                 f,
                 "\"clerk_proxy {}\" does not fit location \"{location}\", no request below \"{prefix}/\" \
                  is left to it, use location \"{prefix}/\"",
-                shown(url)
+                shown(url),
+                prefix = shown(prefix)
             ),
             Self::OtherHandler { location } => write!(
                 f,
@@ -129,17 +130,18 @@ pub fn shown(value: &str) -> String {
             text.replace_range(authority..authority + at, "***");
         }
     }
-    for mark in ["sk_", "live_", "test_"] {
+    // What follows may be a key; without "sk_" only if it is as long as one.
+    for (mark, least) in [("sk_live_", 1), ("sk_test_", 1), ("live_", 16), ("test_", 16)] {
         let mut from = 0;
         while let Some(found) = text[from..].find(mark) {
             let start = from + found + mark.len();
             let end = text[start..]
                 .find(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '-'))
                 .map_or(text.len(), |i| start + i);
-            if end > start {
+            if end - start >= least {
                 text.replace_range(start..end, "***");
             }
-            from = (start + 3).min(text.len());
+            from = start;
         }
     }
     text
@@ -158,9 +160,10 @@ mod tests {
 
     #[test]
     fn keys_and_credentials_are_not_shown() {
-        assert_eq!(shown("sk_live_abcDEF123"), "sk_***");
-        assert_eq!(shown("x sk_live_abc, sk_test_def;"), "x sk_***, sk_***;");
-        assert_eq!(shown("live_abc123"), "live_***");
+        assert_eq!(shown("sk_live_abcDEF123"), "sk_live_***");
+        assert_eq!(shown("x sk_live_abc,sk_test_def;"), "x sk_live_***,sk_test_***;");
+        assert_eq!(shown("live_abcdefghij0123456789"), "live_***");
+        assert_eq!(shown("https://test_site.dev/sk_live_/x"), "https://test_site.dev/sk_live_/x");
         assert_eq!(shown("https://user:secret@app.dev/x@y"), "https://***@app.dev/x@y");
         assert_eq!(shown("https://user:se@cret@app.dev"), "https://***@app.dev");
         assert_eq!(

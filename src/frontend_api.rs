@@ -50,9 +50,6 @@ impl Origin {
         // upstream{} block, so that a typed port must be kept. An IPv6 address has colons of its own.
         let has_port = authority.rsplit(']').next().is_some_and(|rest| rest.contains(':'));
         let port = url.port_or_known_default().filter(|_| has_port);
-        if port == Some(0) {
-            return Err(UrlFault::Malformed("invalid port number".to_owned()));
-        }
         let address = Address::Host { name, port };
         let path = url.path().trim_end_matches('/').to_owned();
         Ok(Self { tls: url.scheme() == "https", address, path })
@@ -79,6 +76,11 @@ impl Origin {
             .trim_end_matches('/')
             .to_owned();
         Ok(Self { tls, address: Address::Unix(socket.to_owned()), path })
+    }
+
+    /// Whether connections go to a socket.
+    pub fn is_unix(&self) -> bool {
+        matches!(self.address, Address::Unix(_))
     }
 
     /// `https` or `http`.
@@ -130,11 +132,6 @@ impl Origin {
         }
     }
 
-    /// The front of the absolute URLs that the Frontend API answers with, up to the path's first slash.
-    pub fn base_url(&self, in_block: bool) -> String {
-        format!("{}://{}{}", self.scheme(), self.host_header(in_block), self.path)
-    }
-
     fn default_port(&self) -> u16 {
         if self.tls {
             443
@@ -149,47 +146,29 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// (typed, TLS name, Host, server, base URL)
+    /// (typed, TLS name, Host, server, path)
     const ORIGINS: &[(&str, &str, &str, &str, &str)] = &[
-        ("https://a.dev", "a.dev", "a.dev", "a.dev:443", "https://a.dev"),
-        ("https://a.dev/", "a.dev", "a.dev", "a.dev:443", "https://a.dev"),
-        ("https://A.dev/x/", "a.dev", "a.dev", "a.dev:443", "https://a.dev/x"),
-        ("http://a.dev", "a.dev", "a.dev", "a.dev:80", "http://a.dev"),
-        ("http://a.dev:443/x", "a.dev", "a.dev:443", "a.dev:443", "http://a.dev:443/x"),
-        ("https://a.dev:443", "a.dev", "a.dev", "a.dev:443", "https://a.dev"),
-        (
-            "http://127.0.0.1:8080",
-            "127.0.0.1",
-            "127.0.0.1:8080",
-            "127.0.0.1:8080",
-            "http://127.0.0.1:8080",
-        ),
-        ("https://[::1]:8443", "[::1]", "[::1]:8443", "[::1]:8443", "https://[::1]:8443"),
-        ("https://[::1]", "[::1]", "[::1]", "[::1]:443", "https://[::1]"),
-        (
-            "http://unix:/run/f.sock",
-            DEFAULT_HOST,
-            DEFAULT_HOST,
-            "unix:/run/f.sock",
-            "http://frontend-api.clerk.dev",
-        ),
-        (
-            "https://unix:/run/f.sock:/x/",
-            DEFAULT_HOST,
-            DEFAULT_HOST,
-            "unix:/run/f.sock",
-            "https://frontend-api.clerk.dev/x",
-        ),
+        ("https://a.dev", "a.dev", "a.dev", "a.dev:443", ""),
+        ("https://a.dev/", "a.dev", "a.dev", "a.dev:443", ""),
+        ("https://A.dev/x/", "a.dev", "a.dev", "a.dev:443", "/x"),
+        ("http://a.dev", "a.dev", "a.dev", "a.dev:80", ""),
+        ("http://a.dev:443/x", "a.dev", "a.dev:443", "a.dev:443", "/x"),
+        ("https://a.dev:443", "a.dev", "a.dev", "a.dev:443", ""),
+        ("http://127.0.0.1:8080", "127.0.0.1", "127.0.0.1:8080", "127.0.0.1:8080", ""),
+        ("https://[::1]:8443", "[::1]", "[::1]:8443", "[::1]:8443", ""),
+        ("https://[::1]", "[::1]", "[::1]", "[::1]:443", ""),
+        ("http://unix:/run/f.sock", DEFAULT_HOST, DEFAULT_HOST, "unix:/run/f.sock", ""),
+        ("https://unix:/run/f.sock:/x/", DEFAULT_HOST, DEFAULT_HOST, "unix:/run/f.sock", "/x"),
     ];
 
     #[test]
     fn origins() {
-        for &(typed, name, host, server, base) in ORIGINS {
+        for &(typed, name, host, server, path) in ORIGINS {
             let origin = Origin::parse(typed).expect(typed);
             assert_eq!(origin.tls_name(false), name, "{typed}");
             assert_eq!(origin.host_header(false), host, "{typed}");
             assert_eq!(origin.server(), server, "{typed}");
-            assert_eq!(origin.base_url(false), base, "{typed}");
+            assert_eq!(origin.path, path, "{typed}");
         }
     }
 
@@ -203,7 +182,6 @@ mod tests {
         let block = Origin::parse("https://clerk_fapi").unwrap();
         assert_eq!(block.block_name(), Some("clerk_fapi"));
         assert_eq!(block.tls_name(true), DEFAULT_HOST);
-        assert_eq!(block.base_url(true), "https://frontend-api.clerk.dev");
         let named = Origin::parse("https://fapi.test").unwrap();
         assert_eq!(named.tls_name(true), "fapi.test");
         assert_eq!(Origin::parse("https://clerk_fapi:443").unwrap().block_name(), None);

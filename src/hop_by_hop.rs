@@ -1,5 +1,7 @@
 //! Headers that a `Connection` header names as meant for one hop, and which of them may be dropped.
 
+use std::cmp::Ordering;
+
 use http::header::{self, HeaderName};
 
 /// Headers that no `Connection` can take away: without them a message means something else. The headers of
@@ -28,24 +30,41 @@ const VITAL: &[HeaderName] = &[
     header::WWW_AUTHENTICATE,
 ];
 
-/// Whether the value of a `Connection` header names headers at all; nearly none does.
-pub fn names_headers(connection: &[u8]) -> bool {
-    names(connection).next().is_some()
+/// The headers that `Connection` headers take away; sorted, so that a request cannot make many headers times
+/// many names expensive.
+pub struct Dropped<'a>(Vec<&'a [u8]>);
+
+impl<'a> Dropped<'a> {
+    /// Reads the values of all `Connection` headers of a message. Nearly always they name nothing.
+    pub fn by(connections: impl Iterator<Item = &'a [u8]>) -> Self {
+        let mut names: Vec<&[u8]> = connections.flat_map(names).collect();
+        names.sort_unstable_by(|one, other| compare(one, other));
+        Self(names)
+    }
+
+    /// Whether there is any.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether the header `name` is one of them.
+    pub fn contains(&self, name: &[u8]) -> bool {
+        self.0.binary_search_by(|other| compare(other, name)).is_ok()
+    }
 }
 
-/// Whether the value of a `Connection` header takes the header `name` away.
-pub fn is_dropped(connection: &[u8], name: &[u8]) -> bool {
-    names(connection).any(|other| other.eq_ignore_ascii_case(name))
-        && !VITAL.iter().any(|vital| vital.as_str().as_bytes().eq_ignore_ascii_case(name))
-}
-
-/// The names in a `Connection` header but for the two options that say nothing about headers.
+/// The names in a `Connection` header but for the options that say nothing about headers and the names that
+/// must stay.
 fn names(connection: &[u8]) -> impl Iterator<Item = &[u8]> {
-    connection.split(|&b| b == b',').map(<[u8]>::trim_ascii).filter(|option| {
-        !(option.is_empty()
-            || option.eq_ignore_ascii_case(b"close")
-            || option.eq_ignore_ascii_case(b"keep-alive"))
+    connection.split(|&b| b == b',').map(<[u8]>::trim_ascii).filter(|name| {
+        let is = |other: &[u8]| other.eq_ignore_ascii_case(name);
+        let is_vital = || VITAL.iter().any(|vital| is(vital.as_str().as_bytes()));
+        !(is(b"") || is(b"close") || is(b"keep-alive") || is_vital())
     })
+}
+
+fn compare(one: &[u8], other: &[u8]) -> Ordering {
+    one.iter().map(u8::to_ascii_lowercase).cmp(other.iter().map(u8::to_ascii_lowercase))
 }
 
 #[cfg(test)]
@@ -54,18 +73,21 @@ mod tests {
 
     #[test]
     fn options_are_no_names() {
-        for value in ["", "close", "Keep-Alive", "keep-alive, close", " , ,"] {
-            assert!(!names_headers(value.as_bytes()), "{value}");
+        for value in ["", "close", "Keep-Alive", "keep-alive, close", " , ,", "cookie, HOST"] {
+            assert!(Dropped::by([value.as_bytes()].into_iter()).is_empty(), "{value}");
         }
-        assert!(names_headers(b"close, X-Hop"));
+        assert!(!Dropped::by([&b"close, X-Hop"[..]].into_iter()).is_empty());
     }
 
     #[test]
     fn named_headers_are_dropped_unless_they_are_vital() {
-        let value = b"keep-alive, X-Hop ,cookie,\tContent-Length";
-        assert!(is_dropped(value, b"x-hop"));
+        let values = [&b"keep-alive, X-Hop ,cookie,\tContent-Length"[..], b"b-hop, A-Hop"];
+        let dropped = Dropped::by(values.into_iter());
+        for name in ["x-hop", "X-HOP", "a-hop", "B-Hop"] {
+            assert!(dropped.contains(name.as_bytes()), "{name}");
+        }
         for kept in ["Cookie", "content-length", "X-Ho", "X-Hops", "close", "keep-alive", ""] {
-            assert!(!is_dropped(value, kept.as_bytes()), "{kept}");
+            assert!(!dropped.contains(kept.as_bytes()), "{kept}");
         }
     }
 }

@@ -4,6 +4,8 @@ use std::fmt;
 
 use url::Url;
 
+use crate::error::shown;
+
 /// A proxy URL that can be used, and what follows from it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ProxyUrl {
@@ -44,7 +46,7 @@ impl fmt::Display for UrlFault {
         match self {
             Self::NoScheme => f.write_str("it has no scheme"),
             Self::Scheme(scheme) => {
-                write!(f, "its scheme \"{scheme}\" is neither \"https\" nor \"http\"")
+                write!(f, "its scheme \"{}\" is neither \"https\" nor \"http\"", shown(scheme))
             }
             Self::NoHost => f.write_str("it has no host"),
             Self::Credentials => f.write_str("it has credentials"),
@@ -52,7 +54,7 @@ impl fmt::Display for UrlFault {
             Self::Fragment => f.write_str("it has a fragment"),
             Self::Variable => f.write_str("variables are not supported here"),
             Self::NotAscii => f.write_str("it has a blank or a character outside ASCII"),
-            Self::Path(path) => write!(f, "its path \"{path}\" is not in plain form"),
+            Self::Path(path) => write!(f, "its path \"{}\" is not in plain form", shown(path)),
             Self::Malformed(why) => f.write_str(why),
             Self::UnixSocket => f.write_str("it has no absolute path of a socket after \"unix:\""),
         }
@@ -136,6 +138,13 @@ pub fn parse_http_url(typed: &str) -> Result<(Url, &str), UrlFault> {
     if typed.contains('?') {
         return Err(UrlFault::Query);
     }
+    // The standard takes more than names have; what is left over could mean something elsewhere.
+    if !authority.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._:[]".contains(&b)) {
+        return Err(UrlFault::Malformed("invalid character in the host".to_owned()));
+    }
+    if authority.ends_with(':') || url.port() == Some(0) {
+        return Err(UrlFault::Malformed("invalid port number".to_owned()));
+    }
     let path = &rest[authority.len()..];
     let plain = path.trim_end_matches('/');
     // What the parser would change, nginx or a browser reads in another way than the user.
@@ -204,6 +213,9 @@ mod tests {
             ("https://app.dev/a%20b", UrlFault::Path("/a%20b".into())),
             ("https://app.dev/a\\b", UrlFault::Path("/a\\b".into())),
             ("https://app.dev:99999/x", UrlFault::Malformed("invalid port number".into())),
+            ("https://app.dev:0/x", UrlFault::Malformed("invalid port number".into())),
+            ("https://app.dev:/x", UrlFault::Malformed("invalid port number".into())),
+            ("https://{x}/x", UrlFault::Malformed("invalid character in the host".into())),
         ] {
             assert_eq!(ProxyUrl::parse(typed), Err(fault), "{typed}");
         }

@@ -78,6 +78,8 @@ pub const RECIPE: &[Line] = &[
     contract_tls("proxy_ssl_protocols", &["TLSv1.2", "TLSv1.3"]),
     // Replies pass as they are.
     contract("proxy_intercept_errors", &["off"]),
+    contract("charset", &["off"]),
+    contract("expires", &["off"]),
     contract("proxy_force_ranges", &["off"]),
     contract("proxy_cookie_domain", &["off"]),
     contract("proxy_cookie_path", &["off"]),
@@ -99,6 +101,8 @@ pub const RECIPE: &[Line] = &[
     contract("proxy_hide_header", &["Strict-Transport-Security"]),
     contract("proxy_hide_header", &["NEL"]),
     contract("proxy_hide_header", &["Report-To"]),
+    // Names nothing that is hidden: it keeps the list of an outer block away.
+    contract("proxy_pass_header", &["Content-Type"]),
     // Headers of a reply for this hop alone.
     contract("proxy_hide_header", &["Proxy-Authenticate"]),
     contract("proxy_hide_header", &["Proxy-Connection"]),
@@ -106,7 +110,7 @@ pub const RECIPE: &[Line] = &[
     // Since nginx 1.27.2.
     contract("proxy_pass_trailers", &["on"]),
     // Redirects to the Frontend API come back to the proxy; "//host" goes elsewhere and stays.
-    contract("proxy_redirect", &["{base_url}/", "{proxy_url}/"]),
+    contract("proxy_redirect", &["~*^{base_url_regex}([/?].*)?$", "{proxy_url}$1"]),
     contract("proxy_redirect", &["~^{base_path_regex}/([^/].*)?$", "{proxy_url}/$1"]),
     // clerk-js gives up after 7 s: two addresses must have been tried before.
     tuning("proxy_connect_timeout", &["3s"]),
@@ -141,6 +145,9 @@ const CLERK_HEADERS: &[(&str, &str)] = &[
         "let \"set_real_ip_from\" and \"real_ip_header\" find the address of the client",
     ),
 ];
+
+/// Stock directives that add up: our words join those that the user wrote in the location.
+pub const LISTS: &[&str] = &["proxy_hide_header", "proxy_ignore_headers"];
 
 /// Stock directives that `clerk_proxy` cannot undo when an outer block has them.
 pub const CANNOT_BE_INHERITED: &[&str] = &["proxy_method", "proxy_set_body"];
@@ -179,16 +186,32 @@ pub struct Values<'a> {
 impl Values<'_> {
     /// Fills in one argument of a line.
     pub fn fill(&self, argument: &str) -> Zeroizing<String> {
-        let mut text = Zeroizing::new(argument.to_owned());
-        while let Some((start, end)) = text.find('{').zip(text.find('}')) {
-            // The key is copied once, into memory that is wiped.
-            let mut filled = Zeroizing::new(String::with_capacity(text.len() + 256));
-            filled.push_str(&text[..start]);
-            filled.push_str(&self.value(&text[start + 1..end]));
-            filled.push_str(&text[end + 1..]);
-            text = filled;
+        // Wiped, since one of the values is the key; it grows once at most, and never for the key.
+        let mut filled = Zeroizing::new(String::with_capacity(argument.len() + 512));
+        let mut rest = argument;
+        while let Some((text, behind)) = rest.split_once('{') {
+            let (name, behind) = behind.split_once('}').unwrap_or((behind, ""));
+            filled.push_str(text);
+            filled.push_str(&self.value(name));
+            rest = behind;
         }
-        text
+        filled.push_str(rest);
+        filled
+    }
+
+    /// The absolute URLs that mean the Frontend API. By a socket or a block of the user it is reached in
+    /// another way than the one it speaks of.
+    fn base_url_regex(&self) -> String {
+        let origin = &self.line.origin;
+        let host = origin.host_header(self.in_block);
+        let scheme = if self.in_block || origin.is_unix() { "https?" } else { origin.scheme() };
+        // A default port may be spelt out.
+        let port = match host == origin.tls_name(self.in_block) {
+            true if origin.tls => "(?::443)?",
+            true => "(?::80|:443)?",
+            false => "",
+        };
+        format!("{scheme}://{}{port}{}", escape_regex(&host), escape_regex(&origin.path))
     }
 
     fn value(&self, name: &str) -> Cow<'_, str> {
@@ -196,7 +219,7 @@ impl Values<'_> {
         match name {
             "host" => origin.host_header(self.in_block).into(),
             "tls_name" => origin.tls_name(self.in_block).into(),
-            "base_url" => origin.base_url(self.in_block).into(),
+            "base_url_regex" => self.base_url_regex().into(),
             "base_path_regex" => escape_regex(&origin.path).into(),
             "proxy_url" => self.line.url.as_str().into(),
             "proxy_url_host" => self.line.url.authority().into(),
@@ -271,8 +294,8 @@ impl Sizes {
 
 /// The text as a regular expression that matches nothing else.
 fn escape_regex(text: &str) -> String {
-    let escape =
-        |c: char| (!c.is_ascii_alphanumeric() && c != '/').then_some('\\').into_iter().chain([c]);
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/:-_".contains(c);
+    let escape = |c: char| (!plain(c)).then_some('\\').into_iter().chain([c]);
     text.chars().flat_map(escape).collect()
 }
 
@@ -349,7 +372,7 @@ mod tests {
 
     #[test]
     fn paths_in_expressions() {
-        assert_eq!(escape_regex("/a.b/c-d(e)"), "/a\\.b/c\\-d\\(e\\)");
+        assert_eq!(escape_regex("/a.b/c-d(e)"), "/a\\.b/c-d\\(e\\)");
     }
 
     #[test]

@@ -4,6 +4,8 @@ use std::fmt;
 
 use zeroize::Zeroizing;
 
+use crate::error::shown;
+
 /// The environment variable that is asked when no source is given.
 pub const DEFAULT_VARIABLE: &str = "CLERK_SECRET_KEY";
 
@@ -37,8 +39,8 @@ impl Source {
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::File(path) => write!(f, "key in file \"{path}\""),
-            Self::Env(name) => write!(f, "key in environment variable \"{name}\""),
+            Self::File(path) => write!(f, "key in file \"{}\"", shown(path)),
+            Self::Env(name) => write!(f, "key in environment variable \"{}\"", shown(name)),
             Self::Literal(_) => f.write_str("literal key in parameter \"secret_key=\""),
             Self::Default => write!(f, "key in environment variable \"{DEFAULT_VARIABLE}\""),
         }
@@ -82,6 +84,8 @@ pub enum KeyFault {
     Variable,
     /// Any other character that keys never have.
     Character,
+    /// The key itself where the name of its source is expected.
+    NotAName,
     /// Something that does not begin as secret keys do.
     Form,
 }
@@ -90,9 +94,10 @@ impl fmt::Display for KeyFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Missing => f.write_str(
-                "it is not set, set it or write \"secret_key=file:/etc/nginx/clerk_secret_key\"",
+                "it is not set in the environment of this command, set it or write \
+                 \"secret_key=file:/etc/nginx/clerk_secret_key\"",
             ),
-            Self::NotSet => f.write_str("it is not set in the environment that started nginx, set it"),
+            Self::NotSet => f.write_str("it is not set in the environment of this command, set it"),
             Self::Unreadable(why) => write!(f, "it cannot be read ({why})"),
             Self::Empty => f.write_str("it is empty, copy the key from the Clerk Dashboard"),
             Self::Publishable => f.write_str(
@@ -108,6 +113,9 @@ impl fmt::Display for KeyFault {
             }
             Self::Character => {
                 f.write_str("it has a character other than letters, digits, \"_\" and \"-\"")
+            }
+            Self::NotAName => {
+                f.write_str("this is the key itself, write it without \"file:\" or \"env:\"")
             }
             Self::Form => {
                 f.write_str("it does not begin with \"sk_live_\", copy it from the Clerk Dashboard")
@@ -151,6 +159,11 @@ impl SecretKey {
             return Err(KeyFault::Form);
         }
         Ok(Self(Zeroizing::new(text.to_owned())))
+    }
+
+    /// Stands for a key that is not needed.
+    pub fn placeholder() -> Self {
+        Self(Zeroizing::new("none".to_owned()))
     }
 
     /// The key; for the header alone.

@@ -8,7 +8,7 @@ use ngx::ffi::{ngx_array_create, ngx_conf_t, ngx_http_err_page_t, ngx_http_handl
 use super::cf::{Stop, NO_MEMORY};
 use super::conf::{location_name, Proxy, Written};
 use super::stock::{Level, Stock, UserSettings};
-use super::{handler, upstream};
+use super::{guard, handler, upstream};
 use crate::directive::ClerkProxy;
 use crate::error::Error;
 use crate::recipe::{self, Class, Sizes, Values, CANNOT_BE_INHERITED, CA_BUNDLES, RECIPE};
@@ -28,6 +28,7 @@ pub struct Block<'a> {
 impl Block<'_> {
     /// Makes the location a stock proxy location with all that the recipe says.
     pub fn apply(&self, cf: &mut ngx_conf_t, outer: Option<&UserSettings>) -> Result<Proxy, Stop> {
+        guard::inject_fault("apply");
         let core = self.level.core();
         let line = &self.written.line;
         // A handler that was set after ours would win silently.
@@ -60,8 +61,7 @@ impl Block<'_> {
                 Class::Contract => self.written_here,
                 Class::Tuning => &in_force,
             };
-            // Lists (redirects, hidden headers) grow by our entries; the user's come first.
-            let list = matches!(entry.directive, "proxy_hide_header");
+            let list = recipe::LISTS.contains(&entry.directive);
             let skip = (entry.tls && !line.origin.tls)
                 || (entry.directive == "proxy_ssl_trusted_certificate" && ca_bundle.is_empty())
                 || (!list && self.stock.is_set(user, entry.directive));
@@ -107,7 +107,7 @@ impl Block<'_> {
         } else {
             // As soon as a location has a header of its own, nginx inherits none: carry them over.
             for (name, value) in user.iter().filter(|(name, _)| !recipe::owns_header(name)) {
-                self.stock.set(cf, self.level, "proxy_set_header", &[name, value])?;
+                self.stock.set(cf, self.level, "proxy_set_header", &[name.as_bytes(), value])?;
             }
         }
         let has =
@@ -126,7 +126,7 @@ impl Block<'_> {
         values: &Values,
     ) -> Result<(), Stop> {
         let filled: Vec<_> = arguments.iter().map(|argument| values.fill(argument)).collect();
-        let filled: Vec<&str> = filled.iter().map(|argument| argument.as_str()).collect();
+        let filled: Vec<&[u8]> = filled.iter().map(|argument| argument.as_bytes()).collect();
         self.stock.set(cf, self.level, directive, &filled)
     }
 
@@ -139,9 +139,13 @@ impl Block<'_> {
         };
         let (scheme, path) = (origin.scheme(), &origin.path);
         let url = format!("{scheme}://{name}{path}${}", handler::URI_VARIABLE);
-        self.stock.set(cf, self.level, "proxy_pass", &[&url])?;
+        self.stock.set(cf, self.level, "proxy_pass", &[url.as_bytes()])?;
         let core = self.level.core();
-        Ok(core.handler.replace(handler::content_handler))
+        let delegate = core.handler.replace(handler::content_handler);
+        if is_same(delegate, Some(handler::content_handler)) {
+            return Err(Error::Internal("proxy_pass was not taken".to_owned()).into());
+        }
+        Ok(delegate)
     }
 
     fn needs_ca_bundle(&self) -> bool {

@@ -2,11 +2,12 @@
 
 use std::ffi::{c_char, c_void};
 use std::mem;
+use std::panic::{self, AssertUnwindSafe};
 use std::ptr;
 
 use ngx::ffi::{
-    ngx_array_create, ngx_conf_file_t, ngx_conf_log_error, ngx_conf_t, ngx_int_t, ngx_palloc,
-    ngx_pnalloc, ngx_pool_cleanup_add, ngx_str_t, ngx_uint_t, NGX_LOG_EMERG, NGX_LOG_WARN,
+    ngx_conf_file_t, ngx_conf_log_error, ngx_conf_t, ngx_int_t, ngx_palloc, ngx_pnalloc,
+    ngx_pool_cleanup_add, ngx_str_t, ngx_uint_t, NGX_LOG_EMERG, NGX_LOG_WARN,
 };
 
 use crate::error::Error;
@@ -46,7 +47,7 @@ pub trait ConfExt {
     /// `http {}` once all is parsed. `text` is what a block directive finds between its braces.
     fn at<T>(&mut self, place: Place, text: &str, body: impl FnOnce(&mut Self) -> T) -> Option<T>;
     /// Copies a text into the configuration's memory, with the zero byte behind it that nginx relies on.
-    fn copy(&mut self, text: &str) -> Result<ngx_str_t, Stop>;
+    fn copy(&mut self, text: impl AsRef<[u8]>) -> Result<ngx_str_t, Stop>;
     /// Moves a value into the configuration's memory; it is dropped with the configuration.
     fn keep<T>(&mut self, value: T) -> Result<&'static mut T, Stop>;
     /// Logs a mistake as `[emerg]`.
@@ -82,20 +83,16 @@ impl ConfExt for ngx_conf_t {
         file.file.name = place.file;
         file.line = place.line;
         file.buffer = &raw mut buffer;
-        // SAFETY: `pool` is the configuration's; nginx grows this array while it reads words.
-        let args = unsafe { ngx_array_create(self.pool, 10, size_of::<ngx_str_t>()) };
-        if args.is_null() {
-            return None;
-        }
         let saved = *self;
         self.conf_file = &raw mut file;
-        self.args = args;
-        let value = body(self);
+        let result = panic::catch_unwind(AssertUnwindSafe(|| body(self)));
+        // Also after a panic, whose message is logged by way of this state.
         *self = saved;
-        Some(value)
+        Some(result.unwrap_or_else(|payload| panic::resume_unwind(payload)))
     }
 
-    fn copy(&mut self, text: &str) -> Result<ngx_str_t, Stop> {
+    fn copy(&mut self, text: impl AsRef<[u8]>) -> Result<ngx_str_t, Stop> {
+        let text = text.as_ref();
         // SAFETY: `pool` is the configuration's; the result is null or has room for the text and a zero.
         let data = unsafe { ngx_pnalloc(self.pool, text.len() + 1) }.cast::<u8>();
         if data.is_null() {

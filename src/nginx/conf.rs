@@ -10,7 +10,10 @@ use std::fs;
 use std::os::unix::ffi::OsStringExt;
 use std::rc::Rc;
 
-use ngx::ffi::{ngx_conf_full_name, ngx_conf_t, ngx_http_core_loc_conf_t, ngx_http_handler_pt};
+use ngx::ffi::{
+    ngx_conf_full_name, ngx_conf_t, ngx_http_core_loc_conf_t, ngx_http_handler_pt, ngx_process,
+    NGX_PROCESS_SIGNALLER,
+};
 use ngx::http::{HttpModuleLocationConf, HttpModuleMainConf};
 use zeroize::Zeroizing;
 
@@ -116,6 +119,17 @@ pub fn location_name(core: &ngx_http_core_loc_conf_t) -> String {
 
 /// Reads the key as the process that reads the configuration, which is the master.
 fn read_key(cf: &mut ngx_conf_t, source: &Source) -> Result<SecretKey, Stop> {
+    // "nginx -s" reads the configuration only to find the master, and its own environment has no key.
+    // SAFETY: set when nginx starts.
+    if unsafe { ngx_process } == NGX_PROCESS_SIGNALLER as usize {
+        return Ok(SecretKey::placeholder());
+    }
+    if let Source::File(name) | Source::Env(name) = source {
+        if SecretKey::parse(name.as_bytes()).is_ok() {
+            let fault = KeyFault::NotAName;
+            return Err(Error::SecretKey { source: source.to_string(), fault }.into());
+        }
+    }
     let from_environment = |name: &str, missing| {
         env::var_os(name).map(|value| Zeroizing::new(value.into_vec())).ok_or(missing)
     };

@@ -18,10 +18,11 @@ use crate::error_body::{error_body, Cause};
 static mut NEXT_HEADER_FILTER: ngx_http_output_header_filter_pt = None;
 static mut NEXT_BODY_FILTER: ngx_http_output_body_filter_pt = None;
 
-/// What the module remembers of a request: in its context's place stands one of the first two, which are
-/// no addresses, or the address of the body that is to be sent.
+/// What the module remembers of a request: in its context's place stands one of these, which are no
+/// addresses, or the address of the body that is to be sent.
 const PATH_MISMATCH: usize = 1;
 const BODY_SENT: usize = 2;
+const REPLY_SEEN: usize = 3;
 
 /// Puts the filters in front of those that exist already; not at all where no location needs them.
 pub fn install(cf: &mut ngx_conf_t) -> Result<(), Stop> {
@@ -59,9 +60,10 @@ unsafe extern "C" fn header_filter(r: *mut ngx_http_request_t) -> ngx_int_t {
             return OK;
         }
         if let Some(upstream) = answered_by(r) {
+            set_context(r, ptr::without_provenance_mut(REPLY_SEEN));
             return filter_reply(r, upstream);
         }
-        // Errors of subrequests are not sent to the client.
+        // What a subrequest gets becomes a part of another reply.
         if r.err_status >= 400 && ptr::eq(r, r.main) && replace_error(r).is_none() {
             return ERROR;
         }
@@ -80,7 +82,9 @@ unsafe extern "C" fn header_filter(r: *mut ngx_http_request_t) -> ngx_int_t {
 fn answered_by<'a>(r: &ngx_http_request_t) -> Option<&'a mut ngx_http_upstream_t> {
     // SAFETY: null or the request's upstream, which lives as long as it.
     let upstream = unsafe { r.upstream.as_mut() }?;
-    (!upstream.cleanup.is_null() || r.cached() == 1).then_some(upstream)
+    // A filter, such as that of ranges, can have nginx answer in place of a reply from the cache.
+    let replaced = context(r).addr() == REPLY_SEEN || r.filter_finalize() == 1;
+    ((!upstream.cleanup.is_null() || r.cached() == 1) && !replaced).then_some(upstream)
 }
 
 /// Returns a status of 300 and above to have nginx answer with that instead.
@@ -121,11 +125,10 @@ fn replace_error(r: &mut ngx_http_request_t) -> Option<()> {
     out.content_type_lowcase = ptr::null_mut();
     out.charset = ngx_str_t::empty();
     out.content_length_n = i64::try_from(body.len()).ok()?;
-    // SAFETY: null or an element of the list of headers; a hash of 0 means "not sent".
-    if let Some(length) = unsafe { out.content_length.as_mut() } {
-        length.hash = 0;
-        out.content_length = ptr::null_mut();
-    }
+    (out.content_length, out.content_encoding) = (ptr::null_mut(), ptr::null_mut());
+    // Of a page that is replaced, or of a reply from the cache that could not be sent.
+    let names = ["Cache-Control", "Content-Encoding", "Content-Length", "Expires"];
+    headers::remove_from_reply(r, &names);
     headers::add_to_reply(r, "Cache-Control", "no-store")
 }
 
@@ -159,7 +162,7 @@ unsafe extern "C" fn body_filter(
             return OK;
         }
         match context(r).addr() {
-            0 | PATH_MISMATCH => {}
+            0 | PATH_MISMATCH | REPLY_SEEN => {}
             BODY_SENT => {
                 consume(chain);
                 chain = ptr::null_mut();

@@ -3,14 +3,14 @@
 
 use std::any::Any;
 use std::cell::RefCell;
-use std::ffi::{c_char, c_void, CStr};
+use std::ffi::{c_char, c_void};
 use std::panic::{self, AssertUnwindSafe};
 use std::ptr;
 use std::sync::Once;
 
 use ngx::ffi::{
     ngx_conf_t, ngx_cycle, ngx_http_request_t, ngx_int_t, ngx_log_error_core, ngx_log_t,
-    ngx_uint_t, NGX_LOG_ALERT,
+    ngx_uint_t, NGX_LOG_ALERT, NGX_LOG_ERR,
 };
 
 use super::cf::{ConfExt, Stop, ERROR, OK};
@@ -120,23 +120,29 @@ fn text(payload: &(dyn Any + Send)) -> &str {
 }
 
 fn alert(log: *mut ngx_log_t, what: &str) {
-    const FORMAT: &CStr = c"\"clerk_proxy\" failed in %*s, this is a defect of the module";
+    let text = format!("\"clerk_proxy\" failed in {what}, this is a defect of the module");
+    write(log, NGX_LOG_ALERT as ngx_uint_t, &text);
+}
+
+/// Logs what is wrong with a request.
+pub fn error(r: &ngx_http_request_t, text: &str) {
+    // SAFETY: a request has a connection with a log.
+    write(unsafe { (*r.connection).log }, NGX_LOG_ERR as ngx_uint_t, text);
+}
+
+fn write(log: *mut ngx_log_t, level: ngx_uint_t, text: &str) {
     // SAFETY: `log` is nginx's; "%*s" takes a size_t and a pointer to that many bytes (ngx_vslprintf).
     unsafe {
-        ngx_log_error_core(
-            NGX_LOG_ALERT as ngx_uint_t,
-            log,
-            0,
-            FORMAT.as_ptr(),
-            what.len(),
-            what.as_ptr().cast::<c_char>(),
-        );
+        if (*log).log_level >= level {
+            let (len, data) = (text.len(), text.as_ptr().cast::<c_char>());
+            ngx_log_error_core(level, log, 0, c"%*s".as_ptr(), len, data);
+        }
     }
 }
 
-/// Panics in the callback that the environment names; compiled for the tests of this file alone.
+/// Panics in the callback that the environment names; compiled for tests alone.
 #[cfg(feature = "fault-injection")]
-fn inject_fault(callback: &str) {
+pub fn inject_fault(callback: &str) {
     use std::sync::LazyLock;
     static FAULT: LazyLock<Option<String>> =
         LazyLock::new(|| std::env::var("CLERK_PROXY_FAULT").ok());
@@ -144,4 +150,4 @@ fn inject_fault(callback: &str) {
 }
 
 #[cfg(not(feature = "fault-injection"))]
-fn inject_fault(_callback: &str) {}
+pub fn inject_fault(_callback: &str) {}

@@ -21,22 +21,31 @@ const SERVER_ERROR: ngx_int_t = NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t;
 
 /// Handles a request of a location with `clerk_proxy`.
 pub unsafe extern "C" fn content_handler(r: *mut ngx_http_request_t) -> ngx_int_t {
-    guard::request(r, "content handler", SERVER_ERROR, |r| {
-        let proxy = Module::location_conf(r).and_then(|conf| conf.proxy.as_deref());
-        let Some((proxy, delegate)) = proxy.and_then(|proxy| Some((proxy, proxy.delegate?))) else {
+    let mut delegate = None;
+    let status = guard::request(r, "content handler", SERVER_ERROR, |r| {
+        let Some(proxy) = Module::location_conf(r).and_then(|conf| conf.proxy.as_deref()) else {
             return SERVER_ERROR;
         };
         let Some(uri) = UpstreamUri::cut(request_uri(r), &proxy.prefix) else {
+            let (path, prefix) = (r.uri.as_bytes(), &*proxy.prefix);
+            let (path, prefix) = (path.escape_ascii(), prefix.escape_ascii());
+            guard::error(r, &format!("\"{path}\" is not below \"{prefix}/\" of \"clerk_proxy\""));
             filter::note_path_mismatch(r);
             return NOT_FOUND;
         };
         if set_variable(r, &uri).is_none() || headers::drop_named_in_request(r).is_none() {
             return SERVER_ERROR;
         }
+        delegate = proxy.delegate;
+        OK
+    });
+    match delegate {
         // SAFETY: a content handler takes the request; it is the one that the proxy module would have
-        // installed itself in this location, whose configuration it made.
-        unsafe { delegate(r) }
-    })
+        // installed itself in this location, whose configuration it made. No reference to the request is
+        // held here, which the proxy module changes and hands to our filters.
+        Some(delegate) if status == OK => unsafe { delegate(r) },
+        _ => status,
+    }
 }
 
 fn request_uri(r: &ngx_http_request_t) -> RequestUri<'_> {

@@ -6,7 +6,7 @@ use ngx::ffi::{
     ngx_http_request_t, ngx_list_push, ngx_list_t, ngx_palloc, ngx_str_t, ngx_table_elt_t,
 };
 
-use crate::hop_by_hop;
+use crate::hop_by_hop::Dropped;
 
 /// The headers of a list, in order.
 fn elements(list: &ngx_list_t) -> impl Iterator<Item = *mut ngx_table_elt_t> {
@@ -27,23 +27,22 @@ fn elements(list: &ngx_list_t) -> impl Iterator<Item = *mut ngx_table_elt_t> {
     })
 }
 
-/// The values of the `Connection` headers of a list that name other headers; nearly always none.
-fn naming<'a>(list: &'a ngx_list_t) -> impl Iterator<Item = &'a [u8]> + 'a {
-    elements(list).filter_map(|element| {
+/// What the `Connection` headers of a list take away.
+fn dropped_by<'a>(list: &ngx_list_t) -> Dropped<'a> {
+    Dropped::by(elements(list).filter_map(|element| {
         // SAFETY: elements of a header list live as long as the request.
         let element: &'a ngx_table_elt_t = unsafe { &*element };
-        let found = element.key.len == b"connection".len()
-            && element.key.as_bytes().eq_ignore_ascii_case(b"connection")
-            && hop_by_hop::names_headers(element.value.as_bytes());
-        found.then(|| element.value.as_bytes())
-    })
+        let is = element.key.as_bytes().eq_ignore_ascii_case(b"connection");
+        is.then(|| element.value.as_bytes())
+    }))
 }
 
 /// Drops the request headers that the client's `Connection` names. The stock proxy module reads this list
 /// later, once it has the body or a connection; the names that it sets itself are not taken from here.
 pub fn drop_named_in_request(r: &mut ngx_http_request_t) -> Option<()> {
     let list = &r.headers_in.headers;
-    if naming(list).next().is_none() {
+    let dropped = dropped_by(list);
+    if dropped.is_empty() {
         return Some(());
     }
     let count = elements(list).count();
@@ -57,8 +56,7 @@ pub fn drop_named_in_request(r: &mut ngx_http_request_t) -> Option<()> {
     for element in elements(list) {
         // SAFETY: elements of a header list live as long as the request; `kept` has room for all of them.
         unsafe {
-            let name = (*element).key.as_bytes();
-            if !naming(list).any(|connection| hop_by_hop::is_dropped(connection, name)) {
+            if !dropped.contains((*element).key.as_bytes()) {
                 kept.add(len).copy_from_nonoverlapping(element, 1);
                 len += 1;
             }
@@ -75,13 +73,28 @@ pub fn drop_named_in_request(r: &mut ngx_http_request_t) -> Option<()> {
 
 /// Drops the reply headers that the upstream's `Connection` names.
 pub fn drop_named_in_reply(r: &mut ngx_http_request_t, from_upstream: &ngx_list_t) {
-    for connection in naming(from_upstream) {
-        for element in elements(&r.headers_out.headers) {
-            // SAFETY: elements of a header list live as long as the request; a hash of 0 means "not sent".
-            unsafe {
-                if hop_by_hop::is_dropped(connection, (*element).key.as_bytes()) {
-                    (*element).hash = 0;
-                }
+    let dropped = dropped_by(from_upstream);
+    if dropped.is_empty() {
+        return;
+    }
+    for element in elements(&r.headers_out.headers) {
+        // SAFETY: elements of a header list live as long as the request; a hash of 0 means "not sent".
+        unsafe {
+            if dropped.contains((*element).key.as_bytes()) {
+                (*element).hash = 0;
+            }
+        }
+    }
+}
+
+/// Takes headers of the reply away.
+pub fn remove_from_reply(r: &mut ngx_http_request_t, names: &[&str]) {
+    for element in elements(&r.headers_out.headers) {
+        // SAFETY: elements of a header list live as long as the request; a hash of 0 means "not sent".
+        unsafe {
+            let key = (*element).key.as_bytes();
+            if names.iter().any(|name| key.eq_ignore_ascii_case(name.as_bytes())) {
+                (*element).hash = 0;
             }
         }
     }

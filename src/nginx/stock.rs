@@ -6,8 +6,9 @@ use std::ptr::NonNull;
 use std::slice;
 
 use ngx::ffi::{
-    ngx_array_t, ngx_command_t, ngx_conf_t, ngx_http_conf_ctx_t, ngx_http_core_loc_conf_t,
-    ngx_http_core_module, ngx_http_module_t, ngx_keyval_t, ngx_module_t, ngx_str_t,
+    ngx_array_create, ngx_array_push, ngx_array_t, ngx_command_t, ngx_conf_t, ngx_http_conf_ctx_t,
+    ngx_http_core_loc_conf_t, ngx_http_core_module, ngx_http_module_t, ngx_keyval_t, ngx_module_t,
+    ngx_str_t,
 };
 
 use super::cf::{ConfExt, Stop, NO_MEMORY};
@@ -15,7 +16,13 @@ use crate::error::Error;
 use crate::recipe::{UserSizes, CANNOT_BE_INHERITED, RECIPE};
 
 const PROXY: &CStr = c"ngx_http_proxy_module";
-const CORE: &CStr = c"ngx_http_core_module";
+/// The modules whose directives are in the recipe.
+const MODULES: &[&CStr] = &[
+    PROXY,
+    c"ngx_http_core_module",
+    c"ngx_http_charset_filter_module",
+    c"ngx_http_headers_filter_module",
+];
 /// Asked for, but never set: nginx checks it against sizes that the recipe sets.
 const TEMP_FILE_WRITE_SIZE: &str = "proxy_temp_file_write_size";
 
@@ -44,8 +51,11 @@ impl Level {
     }
 }
 
-/// What a slot holds; the widest, `proxy_buffers`, has two words.
+/// What a slot holds.
 type Words = [usize; 2];
+
+/// Directives whose slot has two words: a number and a size, or a text of which the first word is the length.
+const TWO_WORDS: &[&str] = &["proxy_buffers", "proxy_set_body", "proxy_ssl_trusted_certificate"];
 
 /// What the user wrote in one block or around it, in the order of [`Stock::directives`].
 #[derive(Clone, PartialEq)]
@@ -77,12 +87,11 @@ impl Stock {
     /// Looks all directives up.
     pub fn find(cf: &mut ngx_conf_t) -> Result<Self, Stop> {
         let mut directives: Vec<Directive> = Vec::new();
-        let modules = [PROXY, CORE].map(|name| find_module(cf, name));
-        let Some(proxy) = modules[0] else {
+        if find_module(cf, PROXY).is_none() {
             return Err(Error::MissingModule("ngx_http_proxy_module").into());
-        };
+        }
         let mut confs = Vec::new();
-        for module in [Some(proxy), modules[1]].into_iter().flatten() {
+        for module in MODULES.iter().filter_map(|name| find_module(cf, name)).collect::<Vec<_>>() {
             // SAFETY: the context of a module of type NGX_HTTP_MODULE is an `ngx_http_module_t`; its
             // `create_loc_conf` takes the parser state and returns a fresh configuration or null.
             let conf = unsafe {
@@ -124,7 +133,7 @@ impl Stock {
         cf: &mut ngx_conf_t,
         level: Level,
         name: &'static str,
-        arguments: &[&str],
+        arguments: &[&[u8]],
     ) -> Result<(), Stop> {
         let Some(directive) = self.get(name) else { return Ok(()) };
         call(cf, directive.command, level.conf(directive.ctx_index), name, arguments)
@@ -151,13 +160,13 @@ impl Stock {
     }
 
     /// The `proxy_set_header` lines in force.
-    pub fn headers(&self, settings: &UserSettings) -> Vec<(String, String)> {
+    pub fn headers(&self, settings: &UserSettings) -> Vec<(String, Vec<u8>)> {
         let Some([array, _]) = self.words(settings, "proxy_set_header") else { return Vec::new() };
         // SAFETY: the slot of this directive, when set, points to an array of `ngx_keyval_t`
         // (ngx_conf_set_keyval_slot), which lives as long as the configuration.
         let pairs = unsafe { (*(array as *const ngx_array_t)).as_slice::<ngx_keyval_t>() };
-        let text = |value: &ngx_str_t| String::from_utf8_lossy(value.as_bytes()).into_owned();
-        pairs.iter().map(|pair| (text(&pair.key), text(&pair.value))).collect()
+        let name = |pair: &ngx_keyval_t| String::from_utf8_lossy(pair.key.as_bytes()).into_owned();
+        pairs.iter().map(|pair| (name(pair), pair.value.as_bytes().to_vec())).collect()
     }
 
     /// The sizes that nginx checks against each other.
@@ -183,7 +192,7 @@ impl Directive {
             if offset == 0 {
                 return None;
             }
-            let len = if self.name == "proxy_buffers" { 2 } else { 1 };
+            let len = if TWO_WORDS.contains(&self.name) { 2 } else { 1 };
             let field = |conf: *mut c_void| {
                 slice::from_raw_parts(conf.byte_add(offset).cast::<usize>(), len)
             };
@@ -199,21 +208,31 @@ fn call(
     mut command: NonNull<ngx_command_t>,
     conf: *mut c_void,
     name: &str,
-    arguments: &[&str],
+    arguments: &[&[u8]],
 ) -> Result<(), Stop> {
-    // The array itself moves into the pool: some setters keep pointers into it.
-    let mut words = vec![cf.copy(name)?];
-    for argument in arguments {
-        words.push(cf.copy(argument)?);
+    // In the pool, as nginx has it: some setters keep pointers to the words, and a block's parser reads its
+    // own words into the same array.
+    // SAFETY: `pool` is the configuration's; the array is null or has room for what is pushed.
+    let args = unsafe { ngx_array_create(cf.pool, 10, size_of::<ngx_str_t>()) };
+    if args.is_null() {
+        return Err(NO_MEMORY);
     }
-    let (nelts, size) = (words.len(), size_of::<ngx_str_t>());
-    let elts = cf.keep(words)?.as_mut_ptr().cast();
-    let mut args = ngx_array_t { elts, nelts, size, nalloc: nelts, pool: cf.pool };
+    for word in [name.as_bytes()].iter().chain(arguments) {
+        let word = cf.copy(word)?;
+        // SAFETY: as above; a pushed element is null or fresh memory of the array's type.
+        unsafe {
+            let element = ngx_array_push(args).cast::<ngx_str_t>();
+            if element.is_null() {
+                return Err(NO_MEMORY);
+            }
+            element.write(word);
+        }
+    }
     // SAFETY: the table entry lives as long as its module.
     let set =
         unsafe { command.as_ref() }.set.ok_or(Error::MissingModule("a directive's setter"))?;
     let saved = cf.args;
-    cf.args = &raw mut args;
+    cf.args = args;
     // SAFETY: this is how ngx_conf_handler calls it: the parser state with `args`, the table entry and the
     // configuration of the entry's module for the block.
     let answer = unsafe { set(cf, command.as_mut(), conf) };
@@ -238,7 +257,7 @@ pub fn block(
     cf: &mut ngx_conf_t,
     module: &CStr,
     name: &str,
-    arguments: &[&str],
+    arguments: &[&[u8]],
 ) -> Result<(), Stop> {
     let command = find_module(cf, module).and_then(|module| find_command(module, name));
     let command = command.ok_or(Error::MissingModule("ngx_http_upstream_module"))?;

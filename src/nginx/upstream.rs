@@ -53,8 +53,10 @@ pub fn make(cf: &mut ngx_conf_t, origin: &Origin, place: Place) -> Result<String
         }
     }
     text.push('}');
-    cf.at(place, &text, |cf| stock::block(cf, c"ngx_http_upstream_module", "upstream", &[&name]))
-        .ok_or(NO_MEMORY)??;
+    cf.at(place, &text, |cf| {
+        stock::block(cf, c"ngx_http_upstream_module", "upstream", &[name.as_bytes()])
+    })
+    .ok_or(NO_MEMORY)??;
     if let Some(url) = addresses {
         let name = cf.copy(&server)?;
         set_addresses(cf, &url, name).ok_or_else(|| Error::Internal("no upstream".to_owned()))?;

@@ -59,6 +59,8 @@ fn urls() {
         url("https://app.dev/__clerk ", "it has a blank or a character outside ASCII"),
         url("https://app.dev/a/../__clerk", "its path \"/a/../__clerk\" is not in plain form"),
         url("https://app.dev:66000/__clerk", "invalid port number"),
+        url("https://app.dev:/__clerk", "invalid port number"),
+        url("https://app{x}.dev/__clerk", "invalid character in the host"),
     ] {
         expect(&location(&lines), 5, &message);
     }
@@ -76,6 +78,7 @@ fn upstreams() {
         upstream("https://a.dev?x", "it has a query"),
         upstream("https://a.dev/#x", "it has a fragment"),
         upstream("https://a.dev:0", "invalid port number"),
+        upstream("https://a{secret_key}", "invalid character in the host"),
         upstream("https://$fapi", "variables are not supported here"),
         upstream("http://unix:run", "it has no absolute path of a socket after \"unix:\""),
         upstream("gopher://a.dev", "its scheme \"gopher\" is neither \"https\" nor \"http\""),
@@ -115,10 +118,18 @@ fn keys() {
         key(
             "env:NOT_SET",
             "key in environment variable \"NOT_SET\"",
-            "it is not set in the environment that started nginx, set it",
+            "it is not set in the environment of this command, set it",
         ),
     ] {
         expect(&location(&lines), 5, &message);
+    }
+    for (source, what) in [("file", "file"), ("env", "environment variable")] {
+        let line = format!("clerk_proxy https://app.dev/__clerk secret_key={source}:%KEY%;");
+        let message = format!(
+            "invalid key in {what} \"sk_live_***\" in \"clerk_proxy\": this is the key itself, write it \
+             without \"file:\" or \"env:\""
+        );
+        expect(&location(&line), 5, &message);
     }
     let file = "clerk_proxy https://app.dev/__clerk secret_key=file:key;";
     for (content, fault) in [
@@ -133,8 +144,9 @@ fn keys() {
     expect(
         &location("clerk_proxy https://app.dev/__clerk;"),
         5,
-        "invalid key in environment variable \"CLERK_SECRET_KEY\" in \"clerk_proxy\": it is not set, set \
-         it or write \"secret_key=file:/etc/nginx/clerk_secret_key\"",
+        "invalid key in environment variable \"CLERK_SECRET_KEY\" in \"clerk_proxy\": it is not set \
+         in the environment of this command, set it or write \
+         \"secret_key=file:/etc/nginx/clerk_secret_key\"",
     );
     let hidden =
         location("clerk_proxy https://app.dev/__clerk;").env("CLERK_SECRET_KEY", "sk_live_*");
@@ -157,7 +169,7 @@ fn words() {
         ),
         (
             "clerk_proxy https://app.dev/__clerk %KEY%;".to_owned(),
-            format!("invalid parameter \"sk_***\" in \"clerk_proxy\", {unknown}"),
+            format!("invalid parameter \"sk_live_***\" in \"clerk_proxy\", {unknown}"),
         ),
         (
             format!("{LINE} secret_key=env:X;"),
@@ -256,7 +268,9 @@ fn headers_of_the_contract() {
         let outer = format!("proxy_set_header {name} x; location /__clerk/ {{ {LINE} }}");
         good(&Config::server(&outer));
     }
-    for (directive, argument) in [("proxy_set_body", "x"), ("proxy_method", "PUT")] {
+    for (directive, argument) in
+        [("proxy_set_body", "x"), ("proxy_set_body", "\"\""), ("proxy_method", "PUT")]
+    {
         let outer = format!("{directive} {argument};\nlocation /__clerk/ {{ {LINE} }}");
         let message = format!(
             "\"{directive}\" of an outer block would change every request of \"clerk_proxy\", move it to \

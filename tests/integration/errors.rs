@@ -83,6 +83,8 @@ fn statuses_as_they_come_about() {
     let plain = nginx_with("");
     assert_json(&plain.get("/__clerkfoo"), 404, "proxy_path_mismatch");
     assert_json(&plain.curl_h2("/__clerkfoo", &[]), 404, "proxy_path_mismatch");
+    let log = plain.error_log();
+    assert!(log.contains("\"/__clerkfoo\" is not below \"/__clerk/\" of \"clerk_proxy\""), "{log}");
     let bad_chunk = format!("{}zz\r\n", post("Transfer-Encoding: chunked"));
     assert_json(&plain.send(bad_chunk), 400, "bad_request");
 
@@ -172,6 +174,27 @@ fn replies_of_the_frontend_api_are_no_errors_of_ours() {
         assert!(reply.all("Cache-Control").is_empty());
     }
     assert_eq!(nginx.get("/__clerk/v1").status, 502);
+}
+
+#[test]
+fn errors_in_place_of_a_cached_reply() {
+    let cached =
+        "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 5\r\nETag: \"x\"\r\n\
+                  Cache-Control: max-age=60\r\nAccept-Ranges: bytes\r\n\r\nhello";
+    let fapi = Fapi::answering(None, cached);
+    let origin = format!("http://127.0.0.1:{}", fapi.port);
+    let outer = "proxy_cache_path %DIR%/cache keys_zone=c:64k;";
+    let nginx = nginx(&origin, outer, "proxy_cache c;");
+    assert_eq!(nginx.get("/__clerk/npm/x").text(), "hello");
+    let with = |header: &str| {
+        let head = "GET /__clerk/npm/x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n";
+        nginx.send(format!("{head}{header}\r\n\r\n"))
+    };
+    assert_json(&with("Range: bytes=9999-"), 416, "range_not_satisfiable");
+    assert_json(&with("If-Match: \"y\""), 412, "precondition_failed");
+    let reply = with("Range: bytes=1-2");
+    assert_eq!((reply.status, reply.text().as_str()), (206, "el"));
+    assert_eq!(fapi.requests().len(), 1);
 }
 
 #[test]

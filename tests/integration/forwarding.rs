@@ -225,6 +225,9 @@ fn redirects_come_back_to_the_proxy() {
     .start();
     for (sent, received) in [
         (format!("{own}/v1/x?y"), "https://app.dev/__clerk/v1/x?y"),
+        (own.to_uppercase(), "https://app.dev/__clerk"),
+        (format!("{own}?y"), "https://app.dev/__clerk?y"),
+        (format!("{own}0/v1"), &format!("{own}0/v1")),
         ("/v1/x".into(), "https://app.dev/__clerk/v1/x"),
         ("//evil.example/x".into(), "//evil.example/x"),
         ("https://app.dev/home".into(), "https://app.dev/home"),
@@ -236,6 +239,62 @@ fn redirects_come_back_to_the_proxy() {
         ));
         assert_eq!(reply.all("Location"), [received]);
     }
+}
+
+#[test]
+fn redirects_of_a_block_of_the_user() {
+    let fapi = Fapi::start(None, move |request, stream| {
+        let reply = json(302, &format!("Location: {}\r\n", request.one("X-Location")), "{}");
+        stream.write_all(reply.as_bytes()).is_ok()
+    });
+    let nginx = Config::new(&format!(
+        "upstream fapi {{ server 127.0.0.1:{}; }} server {{ listen 127.0.0.1:%PORT%;\n\
+         location /__clerk/ {{ clerk_proxy https://app.dev/__clerk secret_key=%KEY% \
+         upstream=http://fapi/base; }} }}",
+        fapi.port
+    ))
+    .start();
+    for (sent, received) in [
+        ("https://frontend-api.clerk.dev/base/v1", "https://app.dev/__clerk/v1"),
+        ("https://frontend-api.clerk.dev:443/base/v1", "https://app.dev/__clerk/v1"),
+        ("http://Frontend-API.clerk.dev/base", "https://app.dev/__clerk"),
+        ("/base/v1", "https://app.dev/__clerk/v1"),
+        ("https://frontend-api.clerk.dev/other", "https://frontend-api.clerk.dev/other"),
+        ("https://frontend-apixclerk.dev/base/v1", "https://frontend-apixclerk.dev/base/v1"),
+    ] {
+        let reply = nginx.send(format!(
+            "GET /__clerk/v1 HTTP/1.1\r\nHost: a\r\nConnection: close\r\nX-Location: {sent}\r\n\r\n"
+        ));
+        assert_eq!(reply.all("Location"), [received]);
+    }
+}
+
+#[test]
+fn signals_need_no_key() {
+    let fapi = Fapi::plain();
+    let mut nginx = Config::server(&format!(
+        "location /__clerk/ {{ clerk_proxy https://app.dev/__clerk upstream=http://127.0.0.1:{}; }}",
+        fapi.port
+    ))
+    .env("CLERK_SECRET_KEY", KEY)
+    .start();
+    let before = nginx.workers();
+    // As from another shell, or by sudo, which passes no environment on.
+    let config = nginx.config.folder.path();
+    let status = std::process::Command::new(&*crate::harness::PROGRAM)
+        .arg("-p")
+        .arg(config)
+        .args(["-c", "nginx.conf", "-e", "logs/error.log", "-s", "reload"])
+        .env_remove("CLERK_SECRET_KEY")
+        .status()
+        .unwrap();
+    assert!(status.success());
+    nginx.until("there are new workers", |nginx| {
+        let workers = nginx.workers();
+        !workers.is_empty() && !workers.iter().any(|worker| before.contains(worker))
+    });
+    assert_eq!(nginx.get("/__clerk/v1").status, 200);
+    assert_eq!(fapi.only().one("Clerk-Secret-Key"), KEY);
 }
 
 #[test]

@@ -22,7 +22,7 @@ pub const KEY: &str = "sk_live_ofTheTests";
 pub static MODULE: LazyLock<PathBuf> = LazyLock::new(|| build(&[]));
 
 /// The nginx under test; not every user's PATH has Debian's place for it.
-static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| {
+pub static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| {
     std::env::var_os("CLERK_PROXY_TEST_NGINX").map_or("/usr/sbin/nginx".into(), PathBuf::from)
 });
 

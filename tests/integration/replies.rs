@@ -204,6 +204,23 @@ fn headers_that_speak_of_clerks_host() {
 }
 
 #[test]
+fn outer_blocks_do_not_change_replies() {
+    let reply =
+        json(200, "Cache-Control: no-store\r\nAlt-Svc: h3=\":443\"\r\nX-Powered-By: x\r\n", "{}")
+            .replace("application/json", "text/html");
+    let fapi = Fapi::answering(Some(CA.server(&["localhost"])), reply);
+    let outer =
+        "expires 1h; charset utf-8; proxy_pass_header Alt-Svc; proxy_hide_header X-Powered-By;";
+    let location = crate::forwarding::location(&fapi, "");
+    let nginx = crate::harness::Config::server(&format!("{outer}\n{location}")).start();
+    let received = nginx.get("/__clerk/v1");
+    assert_eq!(received.all("Cache-Control"), ["no-store"]);
+    assert_eq!(received.all("Content-Type"), ["text/html"]);
+    assert_eq!(received.all("X-Powered-By"), ["x"]);
+    assert!(received.all("Expires").is_empty() && received.all("Alt-Svc").is_empty());
+}
+
+#[test]
 fn headers_for_one_hop() {
     let (_fapi, nginx) = answering(json(
         200,
@@ -224,6 +241,8 @@ fn headers_for_one_hop() {
 
 #[test]
 fn nginx_does_not_obey_the_upstream() {
+    // What the user has nginx ignore as well does not end that.
+    let lines = "proxy_ignore_headers Set-Cookie;";
     let (_fapi, nginx) = answering_beside(
         json(
             200,
@@ -232,7 +251,7 @@ fn nginx_does_not_obey_the_upstream() {
              Date: Mon, 02 Jan 2006 15:04:05 GMT\r\n",
             "{\"own\":1}",
         ),
-        "",
+        lines,
     );
     let reply = nginx.get("/__clerk/v1");
     assert_eq!((reply.status, reply.text().as_str()), (200, "{\"own\":1}"));
