@@ -145,6 +145,13 @@ pub fn parse_http_url(typed: &str) -> Result<(Url, &str), UrlFault> {
     if authority.ends_with(':') || url.port() == Some(0) {
         return Err(UrlFault::Malformed("invalid port number".to_owned()));
     }
+    // It reads numbers as addresses: "2" is 0.0.0.2.
+    let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
+    if !authority.starts_with('[')
+        && url.host_str().is_none_or(|read| !read.eq_ignore_ascii_case(host))
+    {
+        return Err(UrlFault::Malformed("its host is not in plain form".to_owned()));
+    }
     let path = &rest[authority.len()..];
     let plain = path.trim_end_matches('/');
     // What the parser would change, nginx or a browser reads in another way than the user.
@@ -215,6 +222,8 @@ mod tests {
             ("https://app.dev:99999/x", UrlFault::Malformed("invalid port number".into())),
             ("https://app.dev:0/x", UrlFault::Malformed("invalid port number".into())),
             ("https://app.dev:/x", UrlFault::Malformed("invalid port number".into())),
+            ("https://2/x", UrlFault::Malformed("its host is not in plain form".into())),
+            ("https://0x7f.1:80/x", UrlFault::Malformed("its host is not in plain form".into())),
             ("https://{x}/x", UrlFault::Malformed("invalid character in the host".into())),
         ] {
             assert_eq!(ProxyUrl::parse(typed), Err(fault), "{typed}");

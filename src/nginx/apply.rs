@@ -135,7 +135,7 @@ impl Block<'_> {
         let origin = &self.written.line.origin;
         let name = match origin.block_name() {
             Some(name) if in_block => name.to_owned(),
-            _ => upstream::make(cf, origin, self.written.place)?,
+            _ => upstream::make(cf, &self.written.line, self.written.place)?,
         };
         let (scheme, path) = (origin.scheme(), &origin.path);
         let url = format!("{scheme}://{name}{path}${}", handler::URI_VARIABLE);

@@ -4,6 +4,7 @@
 //! configurations of all blocks are then still as the user wrote them, so that the order of his lines does
 //! not matter and the stock modules merge, check and compile what we add as if he had written it.
 
+use std::collections::HashMap;
 use std::env;
 use std::ffi::c_void;
 use std::fs;
@@ -33,8 +34,8 @@ pub struct MainConf {
     /// Whether there is any `clerk_proxy`; without one nothing below happens.
     pub used: bool,
     stock: Option<Rc<Stock>>,
-    /// How many implicit upstreams there are.
-    pub upstreams: usize,
+    /// The names of implicit upstreams, and how often each was asked for.
+    pub upstreams: HashMap<String, usize>,
     /// Where requests keep the value of `$clerk_proxy_uri`.
     pub uri_index: Option<usize>,
 }

@@ -10,6 +10,7 @@ use ngx::http::{HttpModuleMainConf, NgxHttpUpstreamModule};
 
 use super::cf::{ConfExt, Place, Stop, NO_MEMORY, OK};
 use super::{stock, Module};
+use crate::directive::ClerkProxy;
 use crate::error::Error;
 use crate::frontend_api::Origin;
 use crate::recipe::{SERVER_PARAMETERS, UPSTREAM};
@@ -35,14 +36,20 @@ fn blocks(cf: &ngx_conf_t) -> &[*mut ngx_http_upstream_srv_conf_t] {
     })
 }
 
-/// Makes an upstream for ORIGIN and returns its name.
-pub fn make(cf: &mut ngx_conf_t, origin: &Origin, place: Place) -> Result<String, Stop> {
-    let main = Module::main_conf_mut(cf).ok_or(NO_MEMORY)?;
-    main.upstreams += 1;
+/// Makes the upstream of a `clerk_proxy` line and returns its name.
+pub fn make(cf: &mut ngx_conf_t, line: &ClerkProxy, place: Place) -> Result<String, Stop> {
+    let origin = &line.origin;
     // A blank cannot come from a Host header and a user has no reason to write one: nobody's own proxy_pass
-    // leads here, and ours never to a block of the user. A colon would be read as a port.
-    let host = origin.tls_name(false).replace([':', '[', ']'], "-");
-    let name = format!("clerk_proxy {} {host}", main.upstreams);
+    // leads here, and ours never to a block of the user. A colon would be read as a port, a slash as a path.
+    // The proxy URL is in the name because the name is in cache keys, where it must outlast a reload and
+    // tell the users of the shared Frontend API apart.
+    let plain = |text: &str| text.replace([':', '/'], "|");
+    let url = plain(line.url.as_str().split_once("://").map_or("", |(_, rest)| rest));
+    let first = format!("clerk_proxy {url} {}", plain(origin.tls_name(false)));
+    let used = &mut Module::main_conf_mut(cf).ok_or(NO_MEMORY)?.upstreams;
+    let number = used.entry(first.clone()).or_default();
+    *number += 1;
+    let name = if *number == 1 { first } else { format!("{first} {number}") };
     let server = origin.server();
     let addresses = resolve(cf, &server)?;
     let down = if addresses.is_some() { "" } else { " down" };

@@ -78,6 +78,7 @@ fn upstreams() {
         upstream("https://a.dev?x", "it has a query"),
         upstream("https://a.dev/#x", "it has a fragment"),
         upstream("https://a.dev:0", "invalid port number"),
+        upstream("https://2", "its host is not in plain form"),
         upstream("https://a{secret_key}", "invalid character in the host"),
         upstream("https://$fapi", "variables are not supported here"),
         upstream("http://unix:run", "it has no absolute path of a socket after \"unix:\""),
