@@ -42,6 +42,12 @@ impl<'a> Dropped<'a> {
         Self(names)
     }
 
+    /// The same without one name.
+    pub fn but(mut self, name: &str) -> Self {
+        self.0.retain(|other| !other.eq_ignore_ascii_case(name.as_bytes()));
+        self
+    }
+
     /// Whether there is any.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -86,6 +92,7 @@ mod tests {
         for name in ["x-hop", "X-HOP", "a-hop", "B-Hop"] {
             assert!(dropped.contains(name.as_bytes()), "{name}");
         }
+        assert!(!Dropped::by(values.into_iter()).but("x-hop").contains(b"X-Hop"));
         for kept in ["Cookie", "content-length", "X-Ho", "X-Hops", "close", "keep-alive", ""] {
             assert!(!dropped.contains(kept.as_bytes()), "{kept}");
         }

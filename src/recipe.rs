@@ -106,7 +106,6 @@ pub const RECIPE: &[Line] = &[
     // Headers of a reply for this hop alone.
     contract("proxy_hide_header", &["Proxy-Authenticate"]),
     contract("proxy_hide_header", &["Proxy-Connection"]),
-    contract("proxy_hide_header", &["Upgrade"]),
     // Since nginx 1.27.2.
     contract("proxy_pass_trailers", &["on"]),
     // Redirects to the Frontend API come back to the proxy; "//host" goes elsewhere and stays.

@@ -7,7 +7,7 @@ use ngx::ffi::{
     ngx_alloc_chain_link, ngx_buf_t, ngx_chain_t, ngx_conf_t, ngx_create_temp_buf,
     ngx_http_output_body_filter_pt, ngx_http_output_header_filter_pt, ngx_http_request_t,
     ngx_http_top_body_filter, ngx_http_top_header_filter, ngx_http_upstream_t, ngx_int_t,
-    ngx_str_t, NGX_HTTP_BAD_GATEWAY,
+    ngx_str_t, NGX_HTTP_BAD_GATEWAY, NGX_HTTP_SWITCHING_PROTOCOLS,
 };
 use ngx::http::{HttpModule, HttpModuleLocationConf, HttpModuleMainConf};
 
@@ -99,7 +99,10 @@ fn filter_reply(r: &mut ngx_http_request_t, upstream: &mut ngx_http_upstream_t) 
         };
         return NGX_HTTP_BAD_GATEWAY as ngx_int_t;
     }
-    headers::drop_named_in_reply(r, &upstream.headers_in.headers);
+    // A switch of protocols, which a location can allow by headers of its own, lives by these headers.
+    if r.headers_out.status != NGX_HTTP_SWITCHING_PROTOCOLS as usize {
+        headers::drop_named_in_reply(r, &upstream.headers_in.headers);
+    }
     let kind = r.headers_out.content_type.as_bytes();
     let event_stream = b"text/event-stream";
     // nginx looks at this flag after the header is sent.

@@ -41,7 +41,8 @@ fn dropped_by<'a>(list: &ngx_list_t) -> Dropped<'a> {
 /// later, once it has the body or a connection; the names that it sets itself are not taken from here.
 pub fn drop_named_in_request(r: &mut ngx_http_request_t) -> Option<()> {
     let list = &r.headers_in.headers;
-    let dropped = dropped_by(list);
+    // The recipe drops "Upgrade", and a location that sets it itself reads it from here.
+    let dropped = dropped_by(list).but("Upgrade");
     if dropped.is_empty() {
         return Some(());
     }

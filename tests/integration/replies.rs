@@ -221,10 +221,28 @@ fn outer_blocks_do_not_change_replies() {
 }
 
 #[test]
+fn a_switch_of_protocols_where_the_location_allows_it() {
+    let fapi = Fapi::start(CA.server(&["localhost"]), |request, stream| {
+        assert_eq!((request.one("Upgrade"), request.one("Connection")), ("echo", "upgrade"));
+        let head =
+            "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\nhello";
+        let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.flush());
+        false
+    });
+    let lines = "proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection upgrade;";
+    let nginx = nginx(&fapi, lines);
+    let reply = nginx.send(
+        "GET /__clerk/v1 HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n",
+    );
+    assert_eq!((reply.status, reply.text().as_str()), (101, "hello"));
+    assert_eq!(reply.all("Upgrade"), ["echo"]);
+}
+
+#[test]
 fn headers_for_one_hop() {
     let (_fapi, nginx) = answering(json(
         200,
-        "Connection: keep-alive, X-Hop, Set-Cookie, x-other\r\nX-Hop: 1\r\nX-Other: 2\r\nX-Keep: 3\r\n\
+        "Connection: keep-alive, X-Hop, Set-Cookie, x-other, upgrade\r\nX-Hop: 1\r\nX-Other: 2\r\nX-Keep: 3\r\n\
          Set-Cookie: a=b\r\nKeep-Alive: timeout=5\r\nProxy-Authenticate: Basic\r\nUpgrade: h2c\r\n\
          Proxy-Connection: close\r\n",
         "{}",
