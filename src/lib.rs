@@ -6,6 +6,7 @@
 //!                     ▼
 //!                  pure core       directive ─► proxy_url, secret_key, frontend_api
 //!                                  recipe       the stock directives that the line stands for
+//!                                  buffer_sizes sizes that go with those of the user
 //!                                  upstream_uri request URI ─► upstream URI
 //!                                  hop_by_hop   headers that Connection names
 //!                                  error_body   JSON for errors that nginx makes itself
@@ -19,6 +20,7 @@
 // looks dead there.
 #![cfg_attr(test, allow(dead_code))]
 
+mod buffer_sizes;
 mod directive;
 mod error;
 mod error_body;

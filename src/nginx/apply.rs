@@ -9,9 +9,10 @@ use super::cf::{Stop, NO_MEMORY};
 use super::conf::{location_name, Proxy, Written};
 use super::stock::{Level, Stock, UserSettings};
 use super::{guard, handler, upstream};
+use crate::buffer_sizes::Sizes;
 use crate::directive::ClerkProxy;
 use crate::error::Error;
-use crate::recipe::{self, Class, Sizes, Values, CANNOT_BE_INHERITED, CA_BUNDLES, RECIPE};
+use crate::recipe::{self, Class, Values, CANNOT_BE_INHERITED, CA_BUNDLES, RECIPE};
 
 /// One location with its `clerk_proxy` line, as the recipe meets it.
 pub struct Block<'a> {

@@ -12,8 +12,9 @@ use ngx::ffi::{
 };
 
 use super::cf::{ConfExt, Stop, NO_MEMORY};
+use crate::buffer_sizes::UserSizes;
 use crate::error::Error;
-use crate::recipe::{UserSizes, CANNOT_BE_INHERITED, RECIPE};
+use crate::recipe::{CANNOT_BE_INHERITED, RECIPE};
 
 const PROXY: &CStr = c"ngx_http_proxy_module";
 /// The modules whose directives are in the recipe.
