@@ -177,9 +177,8 @@ pub fn merge(cf: &mut ngx_conf_t, outer: &mut LocConf, own: &mut LocConf) -> Res
         let Some(around) = &own.inside else { return Ok(()) };
         if is_same(core.handler, around.delegate) {
             let location = around.location.clone();
-            let error = Error::NestedProxyPass { location }.to_string();
-            cf.at(around.place, "", |cf| cf.emerg(&error));
-            return Err(Stop::Logged);
+            let error = Error::NestedProxyPass { location };
+            return citing(cf, around.place, |_| Err(error.into()));
         }
         // `if` and `limit_except` are blocks of the same location.
         if core.noname() == 1 && core.handler.is_none() && outer.proxy.is_some() {
@@ -191,17 +190,27 @@ pub fn merge(cf: &mut ngx_conf_t, outer: &mut LocConf, own: &mut LocConf) -> Res
     let place = written.place;
     let block = Block { stock: &stock, level, written: &written, written_here: &written_here };
     let outer_settings = outer.in_force.as_deref();
-    let applied = cf.at(place, "", |cf| match block.apply(cf, outer_settings) {
-        Err(Stop::Error(error)) => {
-            cf.emerg(&error.to_string());
-            Err(Stop::Logged)
-        }
-        other => other,
-    });
-    let proxy = Rc::new(applied.ok_or(NO_MEMORY)??);
+    let proxy = Rc::new(citing(cf, place, |cf| block.apply(cf, outer_settings))?);
     own.inside = Some(Rc::clone(&proxy));
     own.proxy = Some(proxy);
     Ok(())
+}
+
+/// Runs `body` so that its error, too, cites `place` and not the end of `http {}`.
+fn citing<T>(
+    cf: &mut ngx_conf_t,
+    place: Place,
+    body: impl FnOnce(&mut ngx_conf_t) -> Result<T, Stop>,
+) -> Result<T, Stop> {
+    let result = cf.at(place, "", |cf| {
+        body(cf).map_err(|stop| {
+            if let Stop::Error(error) = stop {
+                cf.emerg(&error.to_string());
+            }
+            Stop::Logged
+        })
+    });
+    result.ok_or(NO_MEMORY)?
 }
 
 fn stock(cf: &mut ngx_conf_t) -> Result<Option<Rc<Stock>>, Stop> {

@@ -130,8 +130,10 @@ fn replace_error(r: &mut ngx_http_request_t) -> Option<()> {
     out.content_length_n = i64::try_from(body.len()).ok()?;
     (out.content_length, out.content_encoding) = (ptr::null_mut(), ptr::null_mut());
     // Of a page that is replaced, or of a reply from the cache that could not be sent.
-    let names = ["Cache-Control", "Content-Encoding", "Content-Length", "Expires"];
-    headers::remove_from_reply(r, &names);
+    headers::remove_from_reply(r, |name| {
+        let names = ["Cache-Control", "Content-Encoding", "Content-Length", "Expires"];
+        names.iter().any(|other| name.eq_ignore_ascii_case(other.as_bytes()))
+    });
     headers::add_to_reply(r, "Cache-Control", "no-store")
 }
 

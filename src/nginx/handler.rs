@@ -1,7 +1,5 @@
 //! The content handler: finds the URI for the Frontend API and lets the stock proxy module do the rest.
 
-use std::ptr;
-
 use ngx::ffi::{
     ngx_conf_t, ngx_http_add_variable, ngx_http_get_variable_index, ngx_http_request_t,
     ngx_http_variable_value_t, ngx_int_t, ngx_pnalloc, NGX_HTTP_INTERNAL_SERVER_ERROR,
@@ -60,24 +58,11 @@ fn request_uri(r: &ngx_http_request_t) -> RequestUri<'_> {
 /// nginx itself keeps values: no context, no getter, and nearly never an allocation.
 fn set_variable(r: &ngx_http_request_t, uri: &UpstreamUri) -> Option<()> {
     let index = Module::main_conf(r)?.uri_index?;
-    let len = uri.len();
     // The request's own buffers, or a static slash; nginx only reads values of variables.
-    let mut data = uri.as_slice().map_or(ptr::null_mut(), |slice| slice.as_ptr().cast_mut());
-    if data.is_null() {
-        // SAFETY: `pool` is the request's; the result is null or has room for `len` bytes.
-        data = unsafe { ngx_pnalloc(r.pool, len) }.cast::<u8>();
-        if data.is_null() {
-            return None;
-        }
-        let mut end = data;
-        uri.bytes(|b| {
-            // SAFETY: `bytes` hands out exactly `len` bytes.
-            unsafe {
-                *end = b;
-                end = end.add(1);
-            }
-        });
-    }
+    let (data, len) = match uri.as_slice() {
+        Some(slice) => (slice.as_ptr().cast_mut(), slice.len()),
+        None => written_to_pool(r, uri)?,
+    };
     let bits = ngx_http_variable_value_t::new_bitfield_1(u32::try_from(len).ok()?, 1, 0, 0, 0);
     // SAFETY: `variables` has an element for every index that was handed out at configuration time.
     unsafe {
@@ -86,6 +71,25 @@ fn set_variable(r: &ngx_http_request_t, uri: &UpstreamUri) -> Option<()> {
         (*value).data = data;
     }
     Some(())
+}
+
+/// The URI in memory of its own, where it is no slice of the request.
+fn written_to_pool(r: &ngx_http_request_t, uri: &UpstreamUri) -> Option<(*mut u8, usize)> {
+    let len = uri.len();
+    // SAFETY: `pool` is the request's; the result is null or has room for `len` bytes.
+    let data = unsafe { ngx_pnalloc(r.pool, len) }.cast::<u8>();
+    if data.is_null() {
+        return None;
+    }
+    let mut end = data;
+    uri.bytes(|b| {
+        // SAFETY: `bytes` hands out exactly `len` bytes.
+        unsafe {
+            *end = b;
+            end = end.add(1);
+        }
+    });
+    Some((data, len))
 }
 
 /// Defines `$clerk_proxy_uri`.

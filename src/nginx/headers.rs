@@ -75,26 +75,17 @@ pub fn drop_named_in_request(r: &mut ngx_http_request_t) -> Option<()> {
 /// Drops the reply headers that the upstream's `Connection` names.
 pub fn drop_named_in_reply(r: &mut ngx_http_request_t, from_upstream: &ngx_list_t) {
     let dropped = dropped_by(from_upstream);
-    if dropped.is_empty() {
-        return;
-    }
-    for element in elements(&r.headers_out.headers) {
-        // SAFETY: elements of a header list live as long as the request; a hash of 0 means "not sent".
-        unsafe {
-            if dropped.contains((*element).key.as_bytes()) {
-                (*element).hash = 0;
-            }
-        }
+    if !dropped.is_empty() {
+        remove_from_reply(r, |name| dropped.contains(name));
     }
 }
 
 /// Takes headers of the reply away.
-pub fn remove_from_reply(r: &mut ngx_http_request_t, names: &[&str]) {
+pub fn remove_from_reply(r: &mut ngx_http_request_t, is_meant: impl Fn(&[u8]) -> bool) {
     for element in elements(&r.headers_out.headers) {
         // SAFETY: elements of a header list live as long as the request; a hash of 0 means "not sent".
         unsafe {
-            let key = (*element).key.as_bytes();
-            if names.iter().any(|name| key.eq_ignore_ascii_case(name.as_bytes())) {
+            if is_meant((*element).key.as_bytes()) {
                 (*element).hash = 0;
             }
         }

@@ -211,13 +211,24 @@ fn directives_of_the_same_location_win() {
     assert_eq!(request.sni.as_deref(), Some("other.example"));
 }
 
+/// Redirects to what the request's `X-Location` says.
+fn redirecting() -> Fapi {
+    Fapi::start(None, |request, stream| {
+        let reply = json(302, &format!("Location: {}\r\n", request.one("X-Location")), "{}");
+        stream.write_all(reply.as_bytes()).is_ok()
+    })
+}
+
+fn assert_redirect(nginx: &Nginx, sent: &str, received: &str) {
+    let reply = nginx.send(format!(
+        "GET /__clerk/v1 HTTP/1.1\r\nHost: a\r\nConnection: close\r\nX-Location: {sent}\r\n\r\n"
+    ));
+    assert_eq!(reply.all("Location"), [received]);
+}
+
 #[test]
 fn redirects_come_back_to_the_proxy() {
-    let reply = |location: &str| json(302, &format!("Location: {location}\r\n"), "{}");
-    let fapi = Fapi::start(None, move |request, stream| {
-        let location = request.one("X-Location");
-        stream.write_all(reply(location).as_bytes()).is_ok()
-    });
+    let fapi = redirecting();
     let own = format!("http://127.0.0.1:{}", fapi.port);
     let nginx = Config::server(&format!(
         "location /__clerk/ {{ clerk_proxy https://app.dev/__clerk secret_key=%KEY% upstream={own}; }}"
@@ -234,19 +245,13 @@ fn redirects_come_back_to_the_proxy() {
         ("https://127.0.0.1.evil.example/".into(), "https://127.0.0.1.evil.example/"),
         (format!("https://idp.example/?to={own}/x"), &format!("https://idp.example/?to={own}/x")),
     ] {
-        let reply = nginx.send(format!(
-            "GET /__clerk/v1 HTTP/1.1\r\nHost: a\r\nConnection: close\r\nX-Location: {sent}\r\n\r\n"
-        ));
-        assert_eq!(reply.all("Location"), [received]);
+        assert_redirect(&nginx, &sent, received);
     }
 }
 
 #[test]
 fn redirects_of_a_block_of_the_user() {
-    let fapi = Fapi::start(None, move |request, stream| {
-        let reply = json(302, &format!("Location: {}\r\n", request.one("X-Location")), "{}");
-        stream.write_all(reply.as_bytes()).is_ok()
-    });
+    let fapi = redirecting();
     let nginx = Config::new(&format!(
         "upstream fapi {{ server 127.0.0.1:{}; }} server {{ listen 127.0.0.1:%PORT%;\n\
          location /__clerk/ {{ clerk_proxy https://app.dev/__clerk secret_key=%KEY% \
@@ -262,10 +267,7 @@ fn redirects_of_a_block_of_the_user() {
         ("https://frontend-api.clerk.dev/other", "https://frontend-api.clerk.dev/other"),
         ("https://frontend-apixclerk.dev/base/v1", "https://frontend-apixclerk.dev/base/v1"),
     ] {
-        let reply = nginx.send(format!(
-            "GET /__clerk/v1 HTTP/1.1\r\nHost: a\r\nConnection: close\r\nX-Location: {sent}\r\n\r\n"
-        ));
-        assert_eq!(reply.all("Location"), [received]);
+        assert_redirect(&nginx, sent, received);
     }
 }
 
@@ -280,15 +282,9 @@ fn signals_need_no_key() {
     .start();
     let before = nginx.workers();
     // As from another shell, or by sudo, which passes no environment on.
-    let config = nginx.config.folder.path();
-    let status = std::process::Command::new(&*crate::harness::PROGRAM)
-        .arg("-p")
-        .arg(config)
-        .args(["-c", "nginx.conf", "-e", "logs/error.log", "-s", "reload"])
-        .env_remove("CLERK_SECRET_KEY")
-        .status()
-        .unwrap();
-    assert!(status.success());
+    let mut reload = nginx.config.command();
+    let status = reload.args(["-s", "reload"]).env_remove("CLERK_SECRET_KEY").status();
+    assert!(status.unwrap().success());
     nginx.until("there are new workers", |nginx| {
         let workers = nginx.workers();
         !workers.is_empty() && !workers.iter().any(|worker| before.contains(worker))

@@ -22,7 +22,7 @@ pub const KEY: &str = "sk_live_ofTheTests";
 pub static MODULE: LazyLock<PathBuf> = LazyLock::new(|| build(&[]));
 
 /// The nginx under test; not every user's PATH has Debian's place for it.
-pub static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| {
+static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| {
     std::env::var_os("CLERK_PROXY_TEST_NGINX").map_or("/usr/sbin/nginx".into(), PathBuf::from)
 });
 
@@ -192,7 +192,8 @@ impl Config {
         self.text().replace(KEY, "(the key)")
     }
 
-    fn command(&self) -> Command {
+    /// nginx with this configuration, still without a word of what to do.
+    pub fn command(&self) -> Command {
         self.folder.write("nginx.conf", self.text());
         let mut command = Command::new(&*PROGRAM);
         command.arg("-p").arg(self.folder.path()).args(["-c", "nginx.conf"]);

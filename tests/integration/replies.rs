@@ -5,7 +5,7 @@ use std::sync::mpsc;
 use std::sync::Mutex;
 
 use crate::fapi::{json, Fapi, CA};
-use crate::forwarding::nginx;
+use crate::forwarding::{self, nginx};
 use crate::harness::{at_least, dechunk, split_head, Nginx, PATIENCE};
 
 fn answering(reply: impl Into<Vec<u8>>) -> (Fapi, Nginx) {
@@ -110,7 +110,7 @@ fn encoded_bodies() {
         );
         let fapi =
             Fapi::answering(Some(CA.server(&["localhost"])), [head.as_bytes(), &bytes].concat());
-        let location = crate::forwarding::location(&fapi, "");
+        let location = forwarding::location(&fapi, "");
         let outer = format!("gzip on; gzip_types *; {location}");
         let nginx = crate::harness::Config::server(&outer).start();
         let reply = nginx.send(
@@ -137,7 +137,7 @@ fn chunked_and_truncated() {
             let _ = stream.write_all(cut.as_bytes()).and_then(|()| stream.flush());
             false
         });
-        let nginx = nginx_of(&fapi);
+        let nginx = forwarding::nginx(&fapi, "");
         let bytes = raw(&nginx);
         let (head, body) = split_head(&bytes).unwrap();
         if cut.contains("chunked") {
@@ -147,10 +147,6 @@ fn chunked_and_truncated() {
             assert!(head.contains("Content-Length: 100") && body == b"abc", "{head}");
         }
     }
-}
-
-fn nginx_of(fapi: &Fapi) -> Nginx {
-    nginx(fapi, "")
 }
 
 #[test]
@@ -211,7 +207,7 @@ fn outer_blocks_do_not_change_replies() {
     let fapi = Fapi::answering(Some(CA.server(&["localhost"])), reply);
     let outer =
         "expires 1h; charset utf-8; proxy_pass_header Alt-Svc; proxy_hide_header X-Powered-By;";
-    let location = crate::forwarding::location(&fapi, "");
+    let location = forwarding::location(&fapi, "");
     let nginx = crate::harness::Config::server(&format!("{outer}\n{location}")).start();
     let received = nginx.get("/__clerk/v1");
     assert_eq!(received.all("Cache-Control"), ["no-store"]);
