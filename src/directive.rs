@@ -1,4 +1,6 @@
-//! The words of `clerk_proxy URL [secret_key=SOURCE] [upstream=ORIGIN];`, read into typed values.
+//! The words of a `clerk_proxy` line, read into typed values.
+
+use std::num::NonZeroU32;
 
 use crate::error::Error;
 use crate::frontend_api::Origin;
@@ -14,6 +16,8 @@ pub struct ClerkProxy {
     pub key: Source,
     /// Where the Frontend API is.
     pub origin: Origin,
+    /// How many idle connections a worker keeps, where it was said.
+    pub keepalive: Option<NonZeroU32>,
 }
 
 impl ClerkProxy {
@@ -26,7 +30,7 @@ impl ClerkProxy {
         let (typed, parameters) = words.split_first().map_or(("", words), |(w, p)| (w.as_str(), p));
         let url = ProxyUrl::parse(typed)
             .map_err(|fault| Error::ProxyUrl { value: typed.to_owned(), fault })?;
-        let (mut key, mut origin) = (None, None);
+        let (mut key, mut origin, mut keepalive) = (None, None, None);
         for word in parameters {
             if let Some(source) = word.strip_prefix("secret_key=") {
                 set_once(&mut key, Source::parse(source), "secret_key=")?;
@@ -34,12 +38,17 @@ impl ClerkProxy {
                 let parsed = Origin::parse(typed)
                     .map_err(|fault| Error::Upstream { value: typed.to_owned(), fault })?;
                 set_once(&mut origin, parsed, "upstream=")?;
+            } else if let Some(typed) = word.strip_prefix("keepalive=") {
+                // nginx reads numbers without a sign.
+                let parsed = typed.parse().ok().filter(|_| !typed.starts_with('+'));
+                let parsed = parsed.ok_or_else(|| Error::Keepalive(typed.to_owned()))?;
+                set_once(&mut keepalive, parsed, "keepalive=")?;
             } else {
                 return Err(Error::UnknownParameter(word.clone()));
             }
         }
         let key = key.unwrap_or(Source::Default);
-        Ok(Self { url, key, origin: origin.unwrap_or_default() })
+        Ok(Self { url, key, origin: origin.unwrap_or_default(), keepalive })
     }
 }
 
@@ -62,17 +71,20 @@ mod tests {
 
     #[test]
     fn all_parameters_in_any_order() {
-        let one = parse("https://app.dev/x secret_key=env:K upstream=http://127.0.0.1:1").unwrap();
-        let two = parse("https://app.dev/x upstream=http://127.0.0.1:1 secret_key=env:K").unwrap();
+        let one = "https://app.dev/x secret_key=env:K upstream=http://127.0.0.1:1 keepalive=8";
+        let two = "https://app.dev/x keepalive=8 upstream=http://127.0.0.1:1 secret_key=env:K";
+        let (one, two) = (parse(one).unwrap(), parse(two).unwrap());
         assert_eq!(one, two);
         assert_eq!(one.key, Source::Env("K".into()));
         assert_eq!(one.origin, Origin::parse("http://127.0.0.1:1").unwrap());
+        assert_eq!(one.keepalive, NonZeroU32::new(8));
     }
 
     #[test]
     fn defaults() {
         let line = parse("https://app.dev/x").unwrap();
         assert_eq!((line.key, line.origin), (Source::Default, Origin::default()));
+        assert_eq!(line.keepalive, None);
     }
 
     #[test]
@@ -89,6 +101,10 @@ mod tests {
             parse("https://app.dev/x upstream=http://a upstream=http://b"),
             Err(Error::DuplicateParameter("upstream="))
         );
+        for number in ["", "0", "-1", "+1", "4294967296", "8k"] {
+            let line = format!("https://app.dev/x keepalive={number}");
+            assert_eq!(parse(&line), Err(Error::Keepalive(number.into())));
+        }
         assert_eq!(parse("https://app.dev/x y"), Err(Error::UnknownParameter("y".into())));
         assert!(matches!(parse("sk_live_x"), Err(Error::ProxyUrl { .. })));
         assert!(matches!(ClerkProxy::parse(&[]), Err(Error::ProxyUrl { .. })));

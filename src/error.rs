@@ -19,6 +19,12 @@ pub enum Error {
     ProxyUrl { value: String, fault: UrlFault },
     /// The value of `upstream=` cannot be used.
     Upstream { value: String, fault: UrlFault },
+    /// The value of `keepalive=` is no number of connections.
+    Keepalive(String),
+    /// A `keepalive=` that counts for nothing, since the upstream is a block of the user's.
+    KeepaliveOfBlock { name: String },
+    /// Two lines whose connections differ use one block of the user's.
+    DividedBlock { name: String },
     /// The key cannot be used; the source says where it came from and is never the key.
     SecretKey { source: String, fault: KeyFault },
     /// The location can never hold a request below the proxy URL's path.
@@ -44,7 +50,8 @@ impl fmt::Display for Error {
         match self {
             Self::UnknownParameter(word) => write!(
                 f,
-                "invalid parameter \"{}\" in \"clerk_proxy\", expected \"secret_key=\" or \"upstream=\"",
+                "invalid parameter \"{}\" in \"clerk_proxy\", expected \"secret_key=\", \
+                 \"upstream=\" or \"keepalive=\"",
                 shown(&parameter_name(word))
             ),
             Self::DuplicateParameter(name) => {
@@ -61,6 +68,23 @@ impl fmt::Display for Error {
                 "invalid parameter \"upstream={}\" in \"clerk_proxy\": {fault}, write an origin such as \
                  \"https://frontend-api.clerk.dev\"",
                 shown(value)
+            ),
+            Self::Keepalive(value) => write!(
+                f,
+                "invalid parameter \"keepalive={}\" in \"clerk_proxy\", write the number of idle \
+                 connections that a worker keeps, such as \"keepalive=64\"",
+                shown(value)
+            ),
+            Self::KeepaliveOfBlock { name } => write!(
+                f,
+                "parameter \"keepalive=\" in \"clerk_proxy\" does not reach upstream \"{name}\", write \
+                 \"keepalive\" in that block"
+            ),
+            Self::DividedBlock { name } => write!(
+                f,
+                "\"clerk_proxy\" uses upstream \"{name}\" with another scheme or other \"proxy_ssl_*\" \
+                 settings than a location before, whose connections it would reuse, write an \"upstream\" \
+                 block for each"
             ),
             Self::SecretKey { source, fault } => {
                 write!(f, "invalid {source} in \"clerk_proxy\": {fault}")
@@ -168,8 +192,8 @@ mod tests {
         assert_eq!(shown("https://user:se@cret@app.dev"), "https://***@app.dev");
         assert_eq!(
             Error::UnknownParameter("secretkey=abc".into()).to_string(),
-            "invalid parameter \"secretkey=\" in \"clerk_proxy\", expected \"secret_key=\" or \
-             \"upstream=\""
+            "invalid parameter \"secretkey=\" in \"clerk_proxy\", expected \"secret_key=\", \
+             \"upstream=\" or \"keepalive=\""
         );
     }
 

@@ -1,5 +1,7 @@
 //! ORIGIN: where the Frontend API is, as in `upstream=https://frontend-api.clerk.dev`.
 
+use std::net::Ipv4Addr;
+
 use crate::proxy_url::{parse_http_url, UrlFault};
 
 /// The name of Clerk's Frontend API, which all its customers share.
@@ -132,6 +134,17 @@ impl Origin {
         }
     }
 
+    /// The name whose addresses connections go to, and the port; nothing for an address or a socket.
+    pub fn name_and_port(&self) -> Option<(&str, u16)> {
+        match &self.address {
+            Address::Host { name, port } => {
+                let is_name = !name.starts_with('[') && name.parse::<Ipv4Addr>().is_err();
+                is_name.then(|| (name.as_str(), port.unwrap_or(self.default_port())))
+            }
+            Address::Unix(_) => None,
+        }
+    }
+
     fn default_port(&self) -> u16 {
         if self.tls {
             443
@@ -169,6 +182,16 @@ mod tests {
             assert_eq!(origin.host_header(false), host, "{typed}");
             assert_eq!(origin.server(), server, "{typed}");
             assert_eq!(origin.path, path, "{typed}");
+        }
+    }
+
+    #[test]
+    fn names_are_told_from_addresses() {
+        let of = |typed| Origin::parse(typed).unwrap();
+        assert_eq!(of("https://a.dev/x").name_and_port(), Some(("a.dev", 443)));
+        assert_eq!(of("http://localhost:81").name_and_port(), Some(("localhost", 81)));
+        for typed in ["http://127.0.0.1", "https://[::1]:8443", "http://unix:/run/f.sock"] {
+            assert_eq!(of(typed).name_and_port(), None, "{typed}");
         }
     }
 

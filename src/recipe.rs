@@ -86,6 +86,8 @@ pub const RECIPE: &[Line] = &[
     contract("proxy_cookie_flags", &["off"]),
     contract("proxy_store", &["off"]),
     contract("proxy_cache", &["off"]),
+    // One upstream serves all tenants; nginx's own key would not tell them apart.
+    contract("proxy_cache_key", &["{proxy_url}$clerk_proxy_uri"]),
     contract(
         "proxy_ignore_headers",
         &[
@@ -125,12 +127,20 @@ pub const RECIPE: &[Line] = &[
     tuning("client_max_body_size", &["16m"]),
 ];
 
-/// The lines of the implicit upstream beside its `server`.
-pub const UPSTREAM: &[(&str, &str)] =
-    &[("keepalive", "32"), ("keepalive_requests", "100000"), ("keepalive_timeout", "300s")];
+/// The lines of the implicit upstream beside its servers.
+pub fn upstream(keepalive: &str) -> [(&'static str, &str); 3] {
+    [("keepalive", keepalive), ("keepalive_requests", "100000"), ("keepalive_timeout", "300s")]
+}
 
-/// Parameters of the implicit upstream's `server`: a bad reply must not take Clerk away from all users.
-pub const SERVER_PARAMETERS: &str = "max_fails=0";
+/// Idle connections that a worker keeps to an implicit upstream.
+pub const KEEPALIVE: u32 = 32;
+
+/// The parameters of the implicit upstream's servers, which all have the same addresses: one that failed is
+/// asked last for a while, and never does a failure take Clerk away from all users.
+pub const SERVERS: [&str; 2] = ["max_fails=1 fail_timeout=30s", "max_fails=0 backup"];
+
+/// The parameters where there is one address and no other to ask first.
+pub const ONLY_SERVER: &str = "max_fails=0";
 
 /// Headers of an outer block that are not taken over although no line sets them: nginx knows the body better.
 const BODY_HEADERS: &[&str] = &["Content-Length", "Transfer-Encoding"];
@@ -290,10 +300,12 @@ mod tests {
         };
         let line = |words: &[String]| format!("    {};\n", words.join(" "));
         let mut upstream = "upstream PRIVATE_NAME {\n".to_owned();
-        let server = format!("{} {SERVER_PARAMETERS}", values.line.origin.server());
-        upstream += &line(&["server".to_owned(), server]);
-        for (directive, argument) in UPSTREAM {
-            upstream += &line(&[(*directive).to_owned(), (*argument).to_owned()]);
+        for parameters in SERVERS {
+            let server = format!("{} {parameters}", values.line.origin.server());
+            upstream += &line(&["server".to_owned(), server]);
+        }
+        for (directive, argument) in super::upstream(&KEEPALIVE.to_string()) {
+            upstream += &line(&[directive.to_owned(), argument.to_owned()]);
         }
         let mut location =
             "location /__clerk/ {\n    proxy_pass https://PRIVATE_NAME$clerk_proxy_uri;\n"

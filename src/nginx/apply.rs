@@ -1,14 +1,18 @@
 //! The recipe put into one location, as if the user had written its lines there.
 
 use std::env;
+use std::mem;
 use std::path::Path;
 
 use ngx::ffi::{ngx_array_create, ngx_conf_t, ngx_http_err_page_t, ngx_http_handler_pt};
+use ngx::http::HttpModuleMainConf;
 
 use super::cf::{Stop, NO_MEMORY};
 use super::conf::{location_name, Proxy, Written};
-use super::stock::{Level, Stock, UserSettings};
-use super::{guard, handler, upstream};
+use super::settings::{Content, UserSettings};
+use super::stock::{Level, Stock};
+use super::tls::{self, Shared};
+use super::{guard, handler, upstream, Module};
 use crate::buffer_sizes::Sizes;
 use crate::directive::ClerkProxy;
 use crate::error::Error;
@@ -70,7 +74,13 @@ impl Block<'_> {
                 self.set(cf, entry.directive, entry.arguments, &values)?;
             }
         }
-        let delegate = self.delegate(cf, in_block)?;
+        // What connections are made with, now that the recipe is in it.
+        let settings = self.stock.written_in(self.level).within(outer);
+        let connection = self.stock.connection(&settings, line.origin.tls);
+        let verified = line.origin.tls && !self.stock.is_off(&settings, "proxy_ssl_verify");
+        let context =
+            if verified { self.share_context(cf, tls::context_of(&connection))? } else { None };
+        let delegate = self.delegate(cf, connection)?;
         // An inherited error_page, which most distributions have, must not answer clerk-js; one of the
         // location's own does. An empty list of our own is inherited by nobody's.
         let core = self.level.core();
@@ -87,7 +97,20 @@ impl Block<'_> {
             delegate,
             location: location_name(core),
             place: self.written.place,
+            context,
         })
+    }
+
+    /// Finds the TLS context of an earlier location, or lets this one lend its own to those that follow.
+    fn share_context(&self, cf: &ngx_conf_t, made_of: Content) -> Result<Option<Shared>, Stop> {
+        let contexts = &mut Module::main_conf_mut(cf).ok_or(NO_MEMORY)?.contexts;
+        if let Some(context) = contexts.get(&made_of) {
+            context.borrow(self.level);
+            return Ok(Some(*context));
+        }
+        let context = Shared::lend(self.stock, self.level);
+        contexts.extend(context.map(|context| (made_of, context)));
+        Ok(context)
     }
 
     /// The user's own headers and those of the contract.
@@ -132,12 +155,19 @@ impl Block<'_> {
     }
 
     /// Makes this location a stock proxy location whose handler is called by ours.
-    fn delegate(&self, cf: &mut ngx_conf_t, in_block: bool) -> Result<ngx_http_handler_pt, Stop> {
-        let origin = &self.written.line.origin;
-        let name = match origin.block_name() {
-            Some(name) if in_block => name.to_owned(),
-            _ => upstream::make(cf, &self.written.line, self.written.place)?,
-        };
+    fn delegate(
+        &self,
+        cf: &mut ngx_conf_t,
+        connection: Content,
+    ) -> Result<ngx_http_handler_pt, Stop> {
+        let Written { line, place, .. } = self.written;
+        let origin = &line.origin;
+        let main = Module::main_conf_mut(cf).ok_or(NO_MEMORY)?;
+        // Taken out, since making one comes back to the configuration.
+        let mut upstreams = mem::take(&mut main.upstreams);
+        let name = upstreams.name(cf, line, connection, *place);
+        main.upstreams = upstreams;
+        let name = name?;
         let (scheme, path) = (origin.scheme(), &origin.path);
         let url = format!("{scheme}://{name}{path}${}", handler::URI_VARIABLE);
         self.stock.set(cf, self.level, "proxy_pass", &[url.as_bytes()])?;

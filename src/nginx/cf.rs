@@ -7,7 +7,7 @@ use std::ptr;
 
 use ngx::ffi::{
     ngx_conf_file_t, ngx_conf_log_error, ngx_conf_t, ngx_int_t, ngx_palloc, ngx_pnalloc,
-    ngx_pool_cleanup_add, ngx_str_t, ngx_uint_t, NGX_LOG_EMERG, NGX_LOG_WARN,
+    ngx_pool_cleanup_add, ngx_pool_t, ngx_str_t, ngx_uint_t, NGX_LOG_EMERG, NGX_LOG_WARN,
 };
 
 use crate::error::Error;
@@ -107,24 +107,8 @@ impl ConfExt for ngx_conf_t {
     }
 
     fn keep<T>(&mut self, value: T) -> Result<&'static mut T, Stop> {
-        unsafe extern "C" fn drop_value<T>(data: *mut c_void) {
-            // SAFETY: nginx calls a cleanup once, with the `data` set below: a value that nothing else drops.
-            super::guard::quiet(|| unsafe { ptr::drop_in_place(data.cast::<T>()) });
-        }
-        const { assert!(align_of::<T>() <= ngx::ffi::NGX_ALIGNMENT) };
-        // SAFETY: `pool` is the configuration's; both calls return null or memory that lives as long as it,
-        // aligned for any type of nginx (asserted above). Nothing is written before both succeeded.
-        unsafe {
-            let place = ngx_palloc(self.pool, size_of::<T>().max(1)).cast::<T>();
-            let cleanup = ngx_pool_cleanup_add(self.pool, 0);
-            if place.is_null() || cleanup.is_null() {
-                return Err(NO_MEMORY);
-            }
-            place.write(value);
-            (*cleanup).handler = Some(drop_value::<T>);
-            (*cleanup).data = place.cast();
-            Ok(&mut *place)
-        }
+        // SAFETY: `pool` is the configuration's.
+        unsafe { keep(self.pool, value) }.ok_or(NO_MEMORY)
     }
 
     fn emerg(&mut self, message: &str) {
@@ -133,6 +117,33 @@ impl ConfExt for ngx_conf_t {
 
     fn warn(&mut self, message: &str) {
         log(self, NGX_LOG_WARN as ngx_uint_t, message);
+    }
+}
+
+/// Moves a value into the memory of a pool; it is dropped with the pool. `None` when out of memory, and then the
+/// value is dropped at once.
+///
+/// # Safety
+///
+/// The pool is alive, and the value used no longer than it.
+pub unsafe fn keep<T>(pool: *mut ngx_pool_t, value: T) -> Option<&'static mut T> {
+    unsafe extern "C" fn drop_value<T>(data: *mut c_void) {
+        // SAFETY: nginx calls a cleanup once, with the `data` set below: a value that nothing else drops.
+        super::guard::process("cleanup", (), || unsafe { ptr::drop_in_place(data.cast::<T>()) });
+    }
+    const { assert!(align_of::<T>() <= ngx::ffi::NGX_ALIGNMENT) };
+    // SAFETY: promised by the caller; both calls return null or memory that lives as long as the pool, aligned
+    // for any type of nginx (asserted above). Nothing is written before both succeeded.
+    unsafe {
+        let place = ngx_palloc(pool, size_of::<T>().max(1)).cast::<T>();
+        let cleanup = ngx_pool_cleanup_add(pool, 0);
+        if place.is_null() || cleanup.is_null() {
+            return None;
+        }
+        place.write(value);
+        (*cleanup).handler = Some(drop_value::<T>);
+        (*cleanup).data = place.cast();
+        Some(&mut *place)
     }
 }
 

@@ -20,7 +20,11 @@ use zeroize::Zeroizing;
 
 use super::apply::{is_same, Block};
 use super::cf::{ConfExt, Place, Stop, NO_MEMORY};
-use super::stock::{Level, Stock, UserSettings};
+use super::resolver::Resolver;
+use super::settings::{Content, UserSettings};
+use super::stock::{Level, Stock};
+use super::tls::Shared;
+use super::upstream::Upstreams;
 use super::{handler, Module};
 use crate::directive::ClerkProxy;
 use crate::error::Error;
@@ -34,8 +38,12 @@ pub struct MainConf {
     /// Whether there is any `clerk_proxy`; without one nothing below happens.
     pub used: bool,
     stock: Option<Rc<Stock>>,
-    /// The names of implicit upstreams, and how often each was asked for.
-    pub upstreams: HashMap<String, usize>,
+    /// The upstreams in use.
+    pub upstreams: Upstreams,
+    /// The names that implicit upstreams follow.
+    pub resolver: Resolver,
+    /// The TLS contexts, by what they are made of.
+    pub contexts: HashMap<Content, Shared>,
     /// Where requests keep the value of `$clerk_proxy_uri`.
     pub uri_index: Option<usize>,
 }
@@ -73,6 +81,8 @@ pub struct Proxy {
     pub location: String,
     /// Where the line stands.
     pub place: Place,
+    /// The TLS context, where connections are verified.
+    pub context: Option<Shared>,
 }
 
 /// Notes the `http` block, which no later callback can tell from a server's.
@@ -82,7 +92,7 @@ pub fn preconfiguration(cf: &mut ngx_conf_t) -> Result<(), Stop> {
     Ok(())
 }
 
-/// `clerk_proxy URL [secret_key=SOURCE] [upstream=ORIGIN];`
+/// `clerk_proxy URL [secret_key=SOURCE] [upstream=ORIGIN] [keepalive=NUMBER];`
 pub fn clerk_proxy(cf: &mut ngx_conf_t) -> Result<(), Stop> {
     let line = ClerkProxy::parse(&cf.words()[1..])?;
     let core = Level::current(cf).ok_or(NO_MEMORY)?.core();
@@ -194,6 +204,15 @@ pub fn merge(cf: &mut ngx_conf_t, outer: &mut LocConf, own: &mut LocConf) -> Res
     own.inside = Some(Rc::clone(&proxy));
     own.proxy = Some(proxy);
     Ok(())
+}
+
+/// Finishes one block, once the proxy module has merged it.
+pub fn complete(cf: &mut ngx_conf_t) -> Result<(), Stop> {
+    let proxy = Module::location_conf(cf).and_then(|conf| conf.proxy.as_ref());
+    match proxy.and_then(|proxy| proxy.context) {
+        Some(context) => context.complete(Level::current(cf).ok_or(NO_MEMORY)?),
+        None => Ok(()),
+    }
 }
 
 /// Runs `body` so that its error, too, cites `place` and not the end of `http {}`.

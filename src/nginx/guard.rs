@@ -74,12 +74,17 @@ pub fn request(
     })
 }
 
-/// A callback without a result.
-pub fn quiet(body: impl FnOnce()) {
-    if let Err(what) = catch("cleanup", body) {
-        // SAFETY: `ngx_cycle` is set before any module code runs.
-        alert(unsafe { (*ngx_cycle).log }, &what);
-    }
+/// A callback of the process: its result, or `failure`.
+pub fn process<T>(callback: &str, failure: T, body: impl FnOnce() -> T) -> T {
+    catch(callback, body).unwrap_or_else(|what| {
+        alert(process_log(), &what);
+        failure
+    })
+}
+
+fn process_log() -> *mut ngx_log_t {
+    // SAFETY: `ngx_cycle` is set before any module code runs.
+    unsafe { (*ngx_cycle).log }
 }
 
 fn run<T>(
@@ -128,6 +133,11 @@ fn alert(log: *mut ngx_log_t, what: &str) {
 pub fn error(r: &ngx_http_request_t, text: &str) {
     // SAFETY: a request has a connection with a log.
     write(unsafe { (*r.connection).log }, NGX_LOG_ERR as ngx_uint_t, text);
+}
+
+/// Logs what concerns no request.
+pub fn log(level: u32, text: &str) {
+    write(process_log(), level as ngx_uint_t, text);
 }
 
 fn write(log: *mut ngx_log_t, level: ngx_uint_t, text: &str) {

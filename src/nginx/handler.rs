@@ -31,6 +31,14 @@ pub unsafe extern "C" fn content_handler(r: *mut ngx_http_request_t) -> ngx_int_
             filter::note_path_mismatch(r);
             return NOT_FOUND;
         };
+        // Set on all ways through nginx's merge; the key goes out on an unverified connection on none.
+        if proxy.context.is_some_and(|context| !context.is_in_force(r)) {
+            guard::error(
+                r,
+                "\"clerk_proxy\" would not verify the upstream, this is a defect of the module",
+            );
+            return SERVER_ERROR;
+        }
         if set_variable(r, &uri).is_none() || headers::drop_named_in_request(r).is_none() {
             return SERVER_ERROR;
         }

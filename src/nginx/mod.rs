@@ -12,20 +12,27 @@ mod filter;
 mod guard;
 mod handler;
 mod headers;
+mod lookup;
+mod peers;
+mod resolver;
+mod settings;
+mod shared;
 mod stock;
+mod tls;
 mod upstream;
 
 use std::ffi::{c_char, c_void};
 use std::ptr::{self, addr_of, addr_of_mut};
 
 use ngx::ffi::{
-    ngx_command_t, ngx_conf_t, ngx_http_module_t, ngx_int_t, ngx_module_t, ngx_uint_t,
-    NGX_CONF_TAKE1, NGX_CONF_TAKE2, NGX_CONF_TAKE3, NGX_HTTP_LOC_CONF, NGX_HTTP_LOC_CONF_OFFSET,
-    NGX_HTTP_MODULE,
+    ngx_command_t, ngx_conf_t, ngx_cycle_t, ngx_http_module_t, ngx_int_t, ngx_module_t, ngx_uint_t,
+    NGX_CONF_TAKE1, NGX_CONF_TAKE2, NGX_CONF_TAKE3, NGX_CONF_TAKE4, NGX_HTTP_LOC_CONF,
+    NGX_HTTP_LOC_CONF_OFFSET, NGX_HTTP_MODULE,
 };
-use ngx::http::{HttpModule, HttpModuleLocationConf, HttpModuleMainConf};
+use ngx::http::{HttpModule, HttpModuleLocationConf, HttpModuleMainConf, HttpModuleServerConf};
 
 use conf::{LocConf, MainConf};
+use peers::SrvConf;
 
 /// The module with the directive, as the `ngx` crate wants to know it.
 struct Module;
@@ -42,6 +49,11 @@ unsafe impl HttpModuleMainConf for Module {
     type MainConf = MainConf;
 }
 
+// SAFETY: `create_srv_conf` below makes a `SrvConf`.
+unsafe impl HttpModuleServerConf for Module {
+    type ServerConf = SrvConf;
+}
+
 // SAFETY: `create_loc_conf` below makes a `LocConf`.
 unsafe impl HttpModuleLocationConf for Module {
     type LocationConf = LocConf;
@@ -50,7 +62,11 @@ unsafe impl HttpModuleLocationConf for Module {
 static mut COMMANDS: [ngx_command_t; 2] = [
     ngx_command_t {
         name: ngx::ngx_string!("clerk_proxy"),
-        type_: (NGX_HTTP_LOC_CONF | NGX_CONF_TAKE1 | NGX_CONF_TAKE2 | NGX_CONF_TAKE3) as ngx_uint_t,
+        type_: (NGX_HTTP_LOC_CONF
+            | NGX_CONF_TAKE1
+            | NGX_CONF_TAKE2
+            | NGX_CONF_TAKE3
+            | NGX_CONF_TAKE4) as ngx_uint_t,
         set: Some(clerk_proxy),
         conf: NGX_HTTP_LOC_CONF_OFFSET,
         offset: 0,
@@ -64,7 +80,7 @@ static MODULE_CONTEXT: ngx_http_module_t = ngx_http_module_t {
     postconfiguration: None,
     create_main_conf: Some(create_main_conf),
     init_main_conf: None,
-    create_srv_conf: None,
+    create_srv_conf: Some(create_srv_conf),
     merge_srv_conf: None,
     create_loc_conf: Some(create_loc_conf),
     merge_loc_conf: Some(merge_loc_conf),
@@ -78,7 +94,7 @@ static FILTER_CONTEXT: ngx_http_module_t = ngx_http_module_t {
     create_srv_conf: None,
     merge_srv_conf: None,
     create_loc_conf: None,
-    merge_loc_conf: None,
+    merge_loc_conf: Some(complete_loc_conf),
 };
 
 /// The module with the directive.
@@ -87,6 +103,7 @@ pub static mut ngx_http_clerk_proxy_module: ngx_module_t = ngx_module_t {
     ctx: addr_of!(MODULE_CONTEXT) as *mut c_void,
     commands: addr_of_mut!(COMMANDS).cast(),
     type_: NGX_HTTP_MODULE as ngx_uint_t,
+    init_process: Some(init_process),
     ..ngx_module_t::default()
 };
 
@@ -153,11 +170,27 @@ unsafe extern "C" fn filter_preconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
 }
 
 unsafe extern "C" fn filter_postconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
-    guard::configuration(cf, "postconfiguration", filter::install)
+    guard::configuration(cf, "postconfiguration", |cf| {
+        filter::install(cf)?;
+        upstream::install(cf)
+    })
+}
+
+unsafe extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
+    // SAFETY: nginx hands out the cycle that the process is to serve.
+    let cycle = unsafe { &*cycle };
+    guard::process("init_process", cf::ERROR, || {
+        resolver::start(cycle);
+        cf::OK
+    })
 }
 
 unsafe extern "C" fn create_main_conf(cf: *mut ngx_conf_t) -> *mut c_void {
     guard::create(cf, "create_main_conf", MainConf::default)
+}
+
+unsafe extern "C" fn create_srv_conf(cf: *mut ngx_conf_t) -> *mut c_void {
+    guard::create(cf, "create_srv_conf", SrvConf::default)
 }
 
 unsafe extern "C" fn create_loc_conf(cf: *mut ngx_conf_t) -> *mut c_void {
@@ -174,4 +207,13 @@ unsafe extern "C" fn merge_loc_conf(
         let (outer, own) = unsafe { (conf::loc_conf(outer), conf::loc_conf(own)) };
         conf::merge(cf, outer, own)
     })
+}
+
+/// The filter module's merge, which comes after that of the proxy module.
+unsafe extern "C" fn complete_loc_conf(
+    cf: *mut ngx_conf_t,
+    _outer: *mut c_void,
+    _own: *mut c_void,
+) -> *mut c_char {
+    guard::directive(cf, "completion of merge_loc_conf", conf::complete)
 }

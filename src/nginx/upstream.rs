@@ -1,22 +1,83 @@
-//! The implicit upstream: an `upstream {}` block of nginx's own that the user need not write.
+//! The implicit upstream: an `upstream {}` block of nginx's own that the user need not write, one for all
+//! locations that make their connections in the same way.
 
-use std::mem;
+use std::collections::HashMap;
+use std::num::NonZeroU32;
 
-use ngx::ffi::{
-    ngx_conf_t, ngx_http_upstream_server_t, ngx_http_upstream_srv_conf_t, ngx_parse_url, ngx_str_t,
-    ngx_url_t, NGX_HTTP_UPSTREAM_CREATE,
-};
-use ngx::http::{HttpModuleMainConf, NgxHttpUpstreamModule};
+use ngx::ffi::{ngx_conf_t, ngx_http_upstream_srv_conf_t, NGX_HTTP_UPSTREAM_CREATE};
+use ngx::http::{HttpModuleMainConf, HttpModuleServerConf, NgxHttpUpstreamModule};
 
-use super::cf::{ConfExt, Place, Stop, NO_MEMORY, OK};
+use super::cf::{ConfExt, Place, Stop, NO_MEMORY};
+use super::peers::Peers;
+use super::settings::Content;
 use super::{stock, Module};
 use crate::directive::ClerkProxy;
 use crate::error::Error;
 use crate::frontend_api::Origin;
-use crate::recipe::{SERVER_PARAMETERS, UPSTREAM};
+use crate::recipe::{self, KEEPALIVE, ONLY_SERVER, SERVERS};
 
-/// An address that is never connected to: it holds the place of a server until its own are known.
+/// An address that is never connected to: it holds the place of those of a name.
 const PLACEHOLDER: &str = "127.0.0.1:9";
+
+/// The upstreams of one configuration.
+#[derive(Default)]
+pub struct Upstreams {
+    /// The names of the implicit ones.
+    implicit: HashMap<Key, String>,
+    /// How many of them connect to the same address.
+    named: HashMap<String, usize>,
+    /// How connections are made to the user's own.
+    blocks: HashMap<String, Key>,
+}
+
+/// What an upstream is shared by.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Key {
+    scheme: &'static str,
+    server: String,
+    keepalive: String,
+    connection: Content,
+}
+
+impl Upstreams {
+    /// The name of the upstream for a line: the user's own block, or the implicit one, made where there is
+    /// none yet.
+    pub fn name(
+        &mut self,
+        cf: &mut ngx_conf_t,
+        line: &ClerkProxy,
+        connection: Content,
+        place: Place,
+    ) -> Result<String, Stop> {
+        let origin = &line.origin;
+        let keepalive = line.keepalive.map_or(KEEPALIVE, NonZeroU32::get).to_string();
+        let key = Key { scheme: origin.scheme(), server: origin.server(), keepalive, connection };
+        if let Some(name) = origin.block_name().filter(|_| is_block(cf, origin)) {
+            if line.keepalive.is_some() {
+                return Err(Error::KeepaliveOfBlock { name: name.to_owned() }.into());
+            }
+            // nginx keeps connections and TLS sessions by upstream: one that was not verified would serve
+            // the other location.
+            if *self.blocks.entry(name.to_owned()).or_insert_with(|| key.clone()) != key {
+                return Err(Error::DividedBlock { name: name.to_owned() }.into());
+            }
+            return Ok(name.to_owned());
+        }
+        if let Some(name) = self.implicit.get(&key) {
+            return Ok(name.clone());
+        }
+        // A blank cannot come from a Host header and a user has no reason to write one: nobody's own proxy_pass
+        // leads here, and ours never to a block of the user. A colon would be read as a port, a slash as a path.
+        let label = key.server.strip_suffix(":443").unwrap_or(&key.server).replace([':', '/'], "|");
+        let first = format!("clerk_proxy {label}");
+        let number = self.named.entry(first.clone()).or_default();
+        *number += 1;
+        let name = if *number == 1 { first } else { format!("{first} {number}") };
+        make(cf, origin, &key, &name, place)?;
+        self.implicit.insert(key, name.clone());
+        Ok(name)
+    }
+}
 
 /// Whether ORIGIN is the name of an `upstream {}` block of the user.
 pub fn is_block(cf: &ngx_conf_t, origin: &Origin) -> bool {
@@ -36,27 +97,26 @@ fn blocks(cf: &ngx_conf_t) -> &[*mut ngx_http_upstream_srv_conf_t] {
     })
 }
 
-/// Makes the upstream of a `clerk_proxy` line and returns its name.
-pub fn make(cf: &mut ngx_conf_t, line: &ClerkProxy, place: Place) -> Result<String, Stop> {
-    let origin = &line.origin;
-    // A blank cannot come from a Host header and a user has no reason to write one: nobody's own proxy_pass
-    // leads here, and ours never to a block of the user. A colon would be read as a port, a slash as a path.
-    // The proxy URL is in the name because the name is in cache keys, where it must outlast a reload and
-    // tell the users of the shared Frontend API apart.
-    let plain = |text: &str| text.replace([':', '/'], "|");
-    let url = plain(line.url.as_str().split_once("://").map_or("", |(_, rest)| rest));
-    let first = format!("clerk_proxy {url} {}", plain(origin.tls_name(false)));
-    let used = &mut Module::main_conf_mut(cf).ok_or(NO_MEMORY)?.upstreams;
-    let number = used.entry(first.clone()).or_default();
-    *number += 1;
-    let name = if *number == 1 { first } else { format!("{first} {number}") };
-    let server = origin.server();
-    let addresses = resolve(cf, &server)?;
-    let down = if addresses.is_some() { "" } else { " down" };
-    let mut text = format!("server {PLACEHOLDER} {SERVER_PARAMETERS}{down};");
-    for (directive, argument) in UPSTREAM {
+fn make(
+    cf: &mut ngx_conf_t,
+    origin: &Origin,
+    key: &Key,
+    name: &str,
+    place: Place,
+) -> Result<(), Stop> {
+    // nginx knows numeric addresses and sockets for good; a name is followed, and its place held meanwhile.
+    let mut text = String::new();
+    let followed = origin.name_and_port();
+    if followed.is_some() {
+        for parameters in SERVERS {
+            text.extend(["server ", PLACEHOLDER, " ", parameters, " down; "]);
+        }
+    } else {
+        text.extend(["server ", &key.server, " ", ONLY_SERVER, "; "]);
+    }
+    for (directive, argument) in recipe::upstream(&key.keepalive) {
         if stock::exists(cf, c"ngx_http_upstream_keepalive_module", directive) {
-            text.extend([" ", directive, " ", argument, ";"]);
+            text.extend([directive, " ", argument, "; "]);
         }
     }
     text.push('}');
@@ -64,36 +124,25 @@ pub fn make(cf: &mut ngx_conf_t, line: &ClerkProxy, place: Place) -> Result<Stri
         stock::block(cf, c"ngx_http_upstream_module", "upstream", &[name.as_bytes()])
     })
     .ok_or(NO_MEMORY)??;
-    if let Some(url) = addresses {
-        let name = cf.copy(&server)?;
-        set_addresses(cf, &url, name).ok_or_else(|| Error::Internal("no upstream".to_owned()))?;
-    }
-    Ok(name)
+    let Some((host, port)) = followed else { return Ok(()) };
+    let resolver = &mut Module::main_conf_mut(cf).ok_or(NO_MEMORY)?.resolver;
+    let host = resolver.follow(cf, host, &key.server);
+    let no_upstream = || Error::Internal("no upstream".to_owned());
+    let &block = blocks(cf).last().ok_or_else(no_upstream)?;
+    // SAFETY: the last upstream is the one that was just made.
+    let conf = Module::server_conf_mut(unsafe { &*block }).ok_or_else(no_upstream)?;
+    conf.peers = Some(Peers::new(host, port));
+    Ok(())
 }
 
-/// Looks the server up as nginx does for a `server` line, but a failure is a warning: nginx must start, and
-/// serve everything else, while a name cannot be resolved.
-fn resolve(cf: &mut ngx_conf_t, server: &str) -> Result<Option<ngx_url_t>, Stop> {
-    // SAFETY: zero is a valid value for every field of this plain C struct.
-    let mut url: ngx_url_t = unsafe { mem::zeroed() };
-    url.url = cf.copy(server)?;
-    // SAFETY: `pool` is the configuration's; the URL holds an address or a name and a port.
-    if unsafe { ngx_parse_url(cf.pool, &raw mut url) } == OK && url.naddrs > 0 {
-        return Ok(Some(url));
+/// Has the implicit upstreams follow their names, once nginx has set up all upstreams.
+pub fn install(cf: &mut ngx_conf_t) -> Result<(), Stop> {
+    for &block in blocks(cf) {
+        // SAFETY: as in `is_block`; nginx configures in one thread.
+        let block = unsafe { &mut *block };
+        if let Some(peers) = Module::server_conf_mut(block).and_then(|conf| conf.peers.as_mut()) {
+            peers.install(block);
+        }
     }
-    cf.warn(&format!(
-        "host not found for \"clerk_proxy\", requests for \"{server}\" get 502 until the name can be \
-         resolved and nginx is reloaded"
-    ));
-    Ok(None)
-}
-
-fn set_addresses(cf: &ngx_conf_t, url: &ngx_url_t, name: ngx_str_t) -> Option<()> {
-    let block = *blocks(cf).last()?;
-    // SAFETY: the last upstream is the one that was just made; an `upstream {}` block has an array of
-    // servers, and this one has the placeholder. `addrs` lives in the configuration's pool.
-    let servers = unsafe { (*(*block).servers).as_slice_mut::<ngx_http_upstream_server_t>() };
-    let server = servers.first_mut()?;
-    (server.addrs, server.naddrs, server.name) = (url.addrs, url.naddrs, name);
-    Some(())
+    Module::main_conf_mut(cf).ok_or(NO_MEMORY)?.resolver.share(cf)
 }

@@ -162,7 +162,7 @@ fn keys() {
 #[test]
 fn words() {
     const LINE: &str = "clerk_proxy https://app.dev/__clerk secret_key=%KEY%";
-    let unknown = "expected \"secret_key=\" or \"upstream=\"";
+    let unknown = "expected \"secret_key=\", \"upstream=\" or \"keepalive=\"";
     for (lines, message) in [
         (
             "clerk_proxy https://app.dev/__clerk secretkey=%KEY%;".to_owned(),
@@ -181,6 +181,12 @@ fn words() {
             "duplicate parameter \"upstream=\" in \"clerk_proxy\", write it once".to_owned(),
         ),
         (
+            format!("{LINE} keepalive=0;"),
+            "invalid parameter \"keepalive=0\" in \"clerk_proxy\", write the number of idle connections \
+             that a worker keeps, such as \"keepalive=64\""
+                .to_owned(),
+        ),
+        (
             "clerk_proxy;".to_owned(),
             "invalid number of arguments in \"clerk_proxy\" directive".to_owned(),
         ),
@@ -189,6 +195,34 @@ fn words() {
     }
     let twice = format!("{LINE} upstream=http://127.0.0.1:1;\n{LINE};");
     expect(&location(&twice), 6, "\"clerk_proxy\" directive is duplicate");
+}
+
+#[test]
+fn blocks_of_the_user() {
+    let config = |first: &str, second: &str| {
+        Config::new(&format!(
+            "upstream own {{ server 127.0.0.1:1; }}\n\
+             server {{\n\
+             location /a/ {{ clerk_proxy https://app.dev/a secret_key=%KEY% upstream={first} }}\n\
+             location /b/ {{ clerk_proxy https://app.dev/b secret_key=%KEY% upstream={second} }}\n\
+             }}"
+        ))
+    };
+    let divided =
+        "\"clerk_proxy\" uses upstream \"own\" with another scheme or other \"proxy_ssl_*\" \
+                   settings than a location before, whose connections it would reuse, write an \
+                   \"upstream\" block for each";
+    for second in
+        ["http://own;", "https://own; proxy_ssl_verify off;", "https://own; proxy_ssl_crl x;"]
+    {
+        expect(&config("https://own;", second), 5, divided);
+    }
+    let keepalive =
+        "parameter \"keepalive=\" in \"clerk_proxy\" does not reach upstream \"own\", write \
+                     \"keepalive\" in that block";
+    expect(&config("https://own;", "https://own keepalive=1;"), 5, keepalive);
+    let (ok, printed) = config("https://own/x;", "https://own/y; proxy_read_timeout 1s;").check();
+    assert!(ok, "{printed}");
 }
 
 #[test]

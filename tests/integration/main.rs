@@ -11,4 +11,5 @@ mod panics;
 mod parity;
 mod replies;
 mod requests;
+mod sharing;
 mod upstream;

@@ -86,33 +86,6 @@ fn a_block_that_follows_the_server_is_found_too() {
 }
 
 #[test]
-fn names_tell_whose_they_are() {
-    let fapi = Fapi::plain();
-    let line = |url: &str| {
-        format!(
-            "clerk_proxy https://{url} secret_key=%KEY% upstream=http://127.0.0.1:{};",
-            fapi.port
-        )
-    };
-    let nginx = Config::new(&format!(
-        "log_format own '$uri $proxy_host'; access_log logs/own.log own;\n\
-         server {{ listen 127.0.0.1:%PORT%; location /one/ {{ {} }} location /two/ {{ {} }}\n\
-         location /one/again/ {{ {} }} }}",
-        line("app.dev/one"),
-        line("two.dev:8443/two"),
-        line("app.dev/one")
-    ))
-    .start();
-    for path in ["/one/x", "/two/x", "/one/again/x"] {
-        assert_eq!(nginx.get(path).status, 200);
-    }
-    let expected = "/one/x clerk_proxy app.dev|one 127.0.0.1\n\
-                    /two/x clerk_proxy two.dev|8443|two 127.0.0.1\n\
-                    /one/again/x clerk_proxy app.dev|one 127.0.0.1 2\n";
-    assert_eq!(nginx.config.folder.read("logs/own.log"), expected);
-}
-
-#[test]
 fn a_socket() {
     let fapi = Fapi::plain();
     let nginx = Config::new(&format!(

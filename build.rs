@@ -1,0 +1,10 @@
+//! How the module is linked.
+
+fn main() {
+    println!("cargo:rerun-if-changed=build.rs");
+    // A worker that ends unloads its modules; code of ours may still run, in the thread of a lookup.
+    println!("cargo:rustc-cdylib-link-arg=-Wl,-z,nodelete");
+    // nginx loads modules with their names open to each other: after an upgrade of the file and a reload, the
+    // new copy must not find its own names in the old one.
+    println!("cargo:rustc-cdylib-link-arg=-Wl,-Bsymbolic");
+}

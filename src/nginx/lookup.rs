@@ -1,0 +1,118 @@
+//! Looks a name up as the system does: hosts file, DNS, search domains, whatever nsswitch.conf says.
+
+use std::ffi::{c_void, CStr, CString};
+use std::mem;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ptr;
+use std::sync::mpsc::{self, Receiver, TryRecvError};
+use std::thread;
+
+/// The addresses, in order and each once, or why there are none.
+pub type Answer = Result<Vec<IpAddr>, String>;
+
+/// A lookup under way, in a thread of its own that knows nothing of nginx: it may outlast the worker's
+/// configuration, and ends with the worker.
+pub struct Lookup(Receiver<Answer>);
+
+impl Lookup {
+    /// Starts a lookup.
+    pub fn start(name: String) -> Result<Self, String> {
+        let (sender, receiver) = mpsc::channel();
+        // Signals are nginx's: its handlers must interrupt its own thread, which waits for events.
+        let _blocked = BlockedSignals::new();
+        let thread = thread::Builder::new().stack_size(256 * 1024);
+        // Nobody listens any more where the configuration is gone.
+        let body = move || drop(sender.send(now(&name)));
+        thread.spawn(body).map_err(|error| error.to_string())?;
+        Ok(Self(receiver))
+    }
+
+    /// The answer, once it is there.
+    pub fn poll(&self) -> Option<Answer> {
+        match self.0.try_recv() {
+            Ok(answer) => Some(answer),
+            Err(TryRecvError::Empty) => None,
+            Err(TryRecvError::Disconnected) => Some(Err("the lookup failed".to_owned())),
+        }
+    }
+}
+
+/// Looks a name up and waits for the answer.
+pub fn now(name: &str) -> Answer {
+    let name = CString::new(name).map_err(|error| error.to_string())?;
+    // SAFETY: zero is a valid value for every field of this plain C struct.
+    let mut hints: libc::addrinfo = unsafe { mem::zeroed() };
+    hints.ai_socktype = libc::SOCK_STREAM;
+    // As nginx does: no family that this machine has no address of.
+    hints.ai_flags = libc::AI_ADDRCONFIG;
+    let mut list = ptr::null_mut();
+    // SAFETY: the name ends with a zero byte; `list` is written on success alone.
+    let status =
+        unsafe { libc::getaddrinfo(name.as_ptr(), ptr::null(), &raw const hints, &raw mut list) };
+    if status != 0 {
+        // SAFETY: the text is static, or of this thread until its next call.
+        let text = unsafe { CStr::from_ptr(libc::gai_strerror(status)) };
+        return Err(text.to_string_lossy().into_owned());
+    }
+    let mut addresses = Vec::new();
+    let mut next = list;
+    // SAFETY: a list of getaddrinfo ends with null, and each address is of the type that its family says.
+    while let Some(entry) = unsafe { next.as_ref() } {
+        // SAFETY: as above.
+        addresses.extend(unsafe { address(entry) });
+        next = entry.ai_next;
+    }
+    // SAFETY: the list came from getaddrinfo and nothing of it is kept.
+    unsafe { libc::freeaddrinfo(list) };
+    // Name servers like to turn their answers round.
+    addresses.sort_unstable();
+    addresses.dedup();
+    if addresses.is_empty() {
+        return Err("no addresses".to_owned());
+    }
+    Ok(addresses)
+}
+
+/// The address of an entry, if it is one that nginx can connect to.
+///
+/// # Safety
+///
+/// `ai_addr` is of the type that `ai_family` says.
+unsafe fn address(entry: &libc::addrinfo) -> Option<IpAddr> {
+    let sockaddr: *const c_void = entry.ai_addr.cast();
+    match entry.ai_family {
+        libc::AF_INET => {
+            // SAFETY: promised by the caller; the address is in network order.
+            let bytes = unsafe { (*sockaddr.cast::<libc::sockaddr_in>()).sin_addr.s_addr };
+            Some(Ipv4Addr::from(bytes.to_ne_bytes()).into())
+        }
+        libc::AF_INET6 => {
+            // SAFETY: promised by the caller.
+            let bytes = unsafe { (*sockaddr.cast::<libc::sockaddr_in6>()).sin6_addr.s6_addr };
+            Some(Ipv6Addr::from(bytes).into())
+        }
+        _ => None,
+    }
+}
+
+/// Blocks all signals in this thread, and those that it starts, until it is dropped.
+struct BlockedSignals(libc::sigset_t);
+
+impl BlockedSignals {
+    fn new() -> Self {
+        // SAFETY: both sets are plain memory that the calls fill; the mask is this thread's own.
+        unsafe {
+            let (mut all, mut before) = (mem::zeroed(), mem::zeroed());
+            libc::sigfillset(&raw mut all);
+            libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, &raw mut before);
+            Self(before)
+        }
+    }
+}
+
+impl Drop for BlockedSignals {
+    fn drop(&mut self) {
+        // SAFETY: the mask is the one that `new` found.
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.0, ptr::null_mut()) };
+    }
+}

@@ -1,0 +1,271 @@
+//! The addresses of an implicit upstream: lists made by nginx's own round robin, exchanged while nginx runs.
+
+use std::ffi::c_void;
+use std::mem;
+use std::net::{IpAddr, SocketAddr};
+use std::ptr;
+use std::rc::Rc;
+
+use ngx::ffi::{
+    ngx_addr_t, ngx_array_create, ngx_array_push, ngx_conf_t, ngx_create_pool, ngx_cycle,
+    ngx_destroy_pool, ngx_http_request_t, ngx_http_upstream_init_peer_pt,
+    ngx_http_upstream_init_round_robin, ngx_http_upstream_rr_peers_t, ngx_http_upstream_server_t,
+    ngx_http_upstream_srv_conf_t, ngx_http_upstream_state_t, ngx_int_t, ngx_msec_t,
+    ngx_parse_addr_port, ngx_pcalloc, ngx_pool_t, ngx_str_t, ngx_uint_t,
+};
+use ngx::http::{HttpModuleMainConf, HttpModuleServerConf};
+
+use super::cf::{self, ERROR, OK};
+use super::{guard, Module};
+
+/// What is known per `server` and `upstream` block.
+#[derive(Default)]
+pub struct SrvConf {
+    /// Whose addresses an implicit upstream follows.
+    pub peers: Option<Peers>,
+}
+
+/// The addresses of one implicit upstream.
+pub struct Peers {
+    host: usize,
+    port: u16,
+    original: ngx_http_upstream_init_peer_pt,
+    list: Option<Rc<List>>,
+}
+
+impl Peers {
+    /// The addresses of a name that the resolver follows.
+    pub fn new(host: usize, port: u16) -> Self {
+        Self { host, port, original: None, list: None }
+    }
+
+    /// Has nginx ask us first when a request needs a server.
+    pub fn install(&mut self, upstream: &mut ngx_http_upstream_srv_conf_t) {
+        self.original = upstream.peer.init.replace(init_peer);
+    }
+
+    /// Takes over a newer list of addresses; requests under way keep theirs.
+    fn refresh(
+        &mut self,
+        r: &ngx_http_request_t,
+        upstream: &mut ngx_http_upstream_srv_conf_t,
+    ) -> Option<()> {
+        let resolver = &mut Module::main_conf_mut(r)?.resolver;
+        resolver.want(self.host);
+        let current = self.list.as_ref().map_or(0, |list| list.generation);
+        if let Some((generation, addresses)) = resolver.other_than(current, self.host) {
+            // Without memory the old list stays.
+            if let Some(list) = List::new(upstream, &addresses, self.port, generation) {
+                upstream.peer.data = list.peers.cast();
+                self.list = Some(Rc::new(list));
+            }
+        }
+        Some(())
+    }
+}
+
+/// One list of addresses, in memory of its own.
+struct List {
+    pool: *mut ngx_pool_t,
+    peers: *mut ngx_http_upstream_rr_peers_t,
+    len: usize,
+    generation: usize,
+}
+
+impl List {
+    fn new(
+        upstream: &ngx_http_upstream_srv_conf_t,
+        addresses: &[IpAddr],
+        port: u16,
+        generation: usize,
+    ) -> Option<Self> {
+        // SAFETY: `ngx_cycle` has a log as long as the process runs.
+        let pool = unsafe { ngx_create_pool(1024, (*ngx_cycle).log) };
+        if pool.is_null() {
+            return None;
+        }
+        let (peers, len) = (ptr::null_mut(), addresses.len());
+        // From here on dropping it frees the pool.
+        let mut list = Self { pool, peers, len, generation };
+        // SAFETY: the pool is alive.
+        list.peers = unsafe { round_robin(pool, upstream, addresses, port) }?;
+        Some(list)
+    }
+}
+
+/// Has nginx make the list that it would have made of these addresses at the start.
+///
+/// # Safety
+///
+/// `pool` is alive.
+unsafe fn round_robin(
+    pool: *mut ngx_pool_t,
+    upstream: &ngx_http_upstream_srv_conf_t,
+    addresses: &[IpAddr],
+    port: u16,
+) -> Option<*mut ngx_http_upstream_rr_peers_t> {
+    // SAFETY: all memory is from the pool and zeroed, which is a valid value for every field of these structs;
+    // `upstream.servers` has the two servers that the recipe says.
+    unsafe {
+        let block = zeroed::<ngx_http_upstream_srv_conf_t>(pool, 1)?;
+        let addrs = zeroed::<ngx_addr_t>(pool, addresses.len())?;
+        for (i, &ip) in addresses.iter().enumerate() {
+            addrs.add(i).write(address(pool, SocketAddr::new(ip, port))?);
+        }
+        let servers = ngx_array_create(pool, 2, size_of::<ngx_http_upstream_server_t>());
+        if servers.is_null() {
+            return None;
+        }
+        let own = (*upstream.servers).as_slice::<ngx_http_upstream_server_t>();
+        // The only address there is needs no other to stand in for it.
+        let skip = usize::from(addresses.len() == 1);
+        for template in own.iter().skip(skip) {
+            let server = ngx_array_push(servers).cast::<ngx_http_upstream_server_t>();
+            if server.is_null() {
+                return None;
+            }
+            server.write(*template);
+            ((*server).addrs, (*server).naddrs) = (addrs, addresses.len());
+            (*server).down = 0;
+            if skip == 1 {
+                (*server).set_backup(0);
+            }
+        }
+        block.write(*upstream);
+        (*block).servers = servers;
+        let mut cf: ngx_conf_t = mem::zeroed();
+        (cf.pool, cf.log) = (pool, (*ngx_cycle).log);
+        let made = ngx_http_upstream_init_round_robin(&raw mut cf, block) == OK;
+        made.then(|| (*block).peer.data.cast())
+    }
+}
+
+/// # Safety
+///
+/// `pool` is alive, and zero a valid value of the type.
+unsafe fn zeroed<T>(pool: *mut ngx_pool_t, count: usize) -> Option<*mut T> {
+    // SAFETY: promised by the caller.
+    let memory = unsafe { ngx_pcalloc(pool, count * size_of::<T>()) };
+    (!memory.is_null()).then_some(memory.cast())
+}
+
+/// # Safety
+///
+/// `pool` is alive.
+unsafe fn address(pool: *mut ngx_pool_t, address: SocketAddr) -> Option<ngx_addr_t> {
+    let text = address.to_string();
+    // SAFETY: promised by the caller; the copy has room for the text, which nginx parses and keeps as the name.
+    unsafe {
+        let data = zeroed::<u8>(pool, text.len())?;
+        data.copy_from_nonoverlapping(text.as_ptr(), text.len());
+        let mut addr: ngx_addr_t = mem::zeroed();
+        addr.name = ngx_str_t { len: text.len(), data };
+        let parsed = ngx_parse_addr_port(pool, &raw mut addr, data, text.len()) == OK;
+        parsed.then_some(addr)
+    }
+}
+
+impl Drop for List {
+    fn drop(&mut self) {
+        // SAFETY: the last request that used the list is over, and nginx's next ones use another. Lists of
+        // peers and of their backups end with null. A session belongs to its peer alone.
+        unsafe {
+            let mut peers = self.peers;
+            while let Some(list) = peers.as_ref() {
+                let mut peer = list.peer;
+                while let Some(this) = peer.as_ref() {
+                    free_session(this.ssl_session);
+                    peer = this.next;
+                }
+                peers = list.next;
+            }
+            ngx_destroy_pool(self.pool);
+        }
+    }
+}
+
+/// Frees a TLS session, which OpenSSL counts references of.
+///
+/// # Safety
+///
+/// It is null or a session that the caller owns.
+unsafe fn free_session(session: *mut c_void) {
+    if session.is_null() {
+        return;
+    }
+    // By name, since an nginx without TLS, which never has a session, has no such function.
+    // SAFETY: where there is a session, the function of this type has made it.
+    unsafe {
+        let free = libc::dlsym(libc::RTLD_DEFAULT, c"SSL_SESSION_free".as_ptr());
+        if !free.is_null() {
+            mem::transmute::<*mut c_void, unsafe extern "C" fn(*mut c_void)>(free)(session);
+        }
+    }
+}
+
+/// What a request holds on to until it ends.
+struct Use {
+    request: *mut ngx_http_request_t,
+    host: usize,
+    _list: Option<Rc<List>>,
+}
+
+impl Drop for Use {
+    fn drop(&mut self) {
+        // SAFETY: nginx drops it with the request's pool, before it frees any memory of that.
+        let r = unsafe { &*self.request };
+        if connection_failed(r) {
+            if let Some(main) = Module::main_conf_mut(r) {
+                main.resolver.hurry(self.host);
+            }
+        }
+    }
+}
+
+/// Whether a server of the request could not be reached.
+fn connection_failed(r: &ngx_http_request_t) -> bool {
+    // SAFETY: null or an array of states, one for each server that was tried.
+    let states = unsafe { r.upstream_states.as_ref() };
+    let states = states.map_or(&[][..], |states| {
+        // SAFETY: as above.
+        unsafe { states.as_slice::<ngx_http_upstream_state_t>() }
+    });
+    // nginx sets the time once the connection is there, with TLS if there is any.
+    states.iter().any(|state| !state.peer.is_null() && state.connect_time == ngx_msec_t::MAX)
+}
+
+unsafe extern "C" fn init_peer(
+    r: *mut ngx_http_request_t,
+    upstream: *mut ngx_http_upstream_srv_conf_t,
+) -> ngx_int_t {
+    let mut prepared = None;
+    let status = guard::request(r, "choice of a server", ERROR, |r| {
+        // SAFETY: nginx hands out an upstream of its configuration; its requests use it one at a time.
+        let upstream = unsafe { &mut *upstream };
+        let Some(peers) = Module::server_conf_mut(upstream).and_then(|conf| conf.peers.as_mut())
+        else {
+            return ERROR;
+        };
+        let list = match peers.refresh(r, upstream) {
+            Some(()) => peers.list.clone(),
+            None => return ERROR,
+        };
+        let tries = list.as_ref().map(|list| list.len);
+        let held = Use { request: r, host: peers.host, _list: list };
+        // SAFETY: the pool is the request's.
+        if unsafe { cf::keep(r.pool, held) }.is_none() {
+            return ERROR;
+        }
+        prepared = Some((peers.original, tries));
+        OK
+    });
+    let Some((Some(original), tries)) = prepared.filter(|_| status == OK) else { return ERROR };
+    // SAFETY: what nginx would have called without us, with the same arguments.
+    let status = unsafe { original(r, upstream) };
+    if let (OK, Some(tries)) = (status, tries) {
+        // No address twice: the backups are the same ones.
+        // SAFETY: the request has an upstream, whose peer was just set up.
+        unsafe { (*(*r).upstream).peer.tries = tries as ngx_uint_t };
+    }
+    status
+}

@@ -1,0 +1,303 @@
+//! Follows the addresses of names while nginx runs.
+//!
+//! What is known of a name lies in shared memory: one worker looks it up for all, and what changes is logged
+//! once. A configuration begins with what the one before knows. Lookups run in threads, a timer fetches their
+//! answers, and no request waits for either.
+
+use std::ffi::c_void;
+use std::mem;
+use std::net::IpAddr;
+use std::ptr;
+
+use ngx::ffi::{
+    ngx_add_timer, ngx_conf_t, ngx_current_msec, ngx_cycle_t, ngx_del_timer, ngx_event_t,
+    ngx_exiting, ngx_http_module, ngx_int_t, ngx_msec_t, ngx_process, ngx_shm_zone_t, NGX_LOG_INFO,
+    NGX_LOG_NOTICE, NGX_LOG_WARN, NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER,
+};
+use ngx::http::HttpModuleMainConf;
+
+use super::cf::{ConfExt, Stop, ERROR, OK};
+use super::lookup::{self, Answer, Lookup};
+use super::shared::{Entry, Zone};
+use super::{guard, Module};
+
+/// From one lookup of a name to the next, in milliseconds, while there are requests or no address.
+const INTERVAL: ngx_msec_t = 10_000;
+/// The same after a connection failed.
+const HURRIED: ngx_msec_t = 1_000;
+/// How often the timer looks for answers: soon at first, since most come at once.
+const POLL: [ngx_msec_t; 2] = [4, 256];
+/// Lookups of one worker at the same time, for as many names.
+const MAX_LOOKUPS: usize = 8;
+
+/// A name, as this process sees it.
+struct Host {
+    name: String,
+    /// What was known when the configuration was read.
+    addresses: Vec<IpAddr>,
+    failing: bool,
+    /// Whether this worker wants a lookup; when the last one was as it began to.
+    wanted: Option<ngx_msec_t>,
+}
+
+/// The names of one configuration.
+pub struct Resolver {
+    hosts: Vec<Host>,
+    zone: Option<Zone>,
+    /// Of the hosts, in the same order.
+    entries: &'static [Entry],
+    lookups: Vec<(usize, Lookup)>,
+    timer: ngx_event_t,
+    poll: ngx_msec_t,
+}
+
+impl Default for Resolver {
+    fn default() -> Self {
+        // SAFETY: zero is a valid value for every field of this plain C struct.
+        let timer = unsafe { mem::zeroed() };
+        let (hosts, lookups) = (Vec::new(), Vec::new());
+        Self { hosts, zone: None, entries: &[], lookups, timer, poll: 0 }
+    }
+}
+
+impl Drop for Resolver {
+    fn drop(&mut self) {
+        if self.timer.timer_set() == 1 {
+            // SAFETY: the timer is set, thus in nginx's tree.
+            unsafe { ngx_del_timer(&raw mut self.timer) };
+        }
+    }
+}
+
+impl Resolver {
+    /// Follows a name and returns its number. What the running configuration knows of it is enough to begin
+    /// with; else it is looked up here and now, as nginx does for its own upstreams, but a failure is a
+    /// warning: nginx must start, and serve everything else, while a name cannot be resolved.
+    pub fn follow(&mut self, cf: &mut ngx_conf_t, name: &str, server: &str) -> usize {
+        if let Some(number) = self.hosts.iter().position(|host| host.name == name) {
+            return number;
+        }
+        let (addresses, failing) = inherited(cf, name).unwrap_or_else(|| match lookup::now(name) {
+            Ok(addresses) => (addresses, false),
+            Err(_) => (Vec::new(), true),
+        });
+        if addresses.is_empty() {
+            cf.warn(&format!(
+                "host not found in upstream \"{server}\" of \"clerk_proxy\", its requests get 502 until the \
+                 name can be resolved"
+            ));
+        }
+        self.hosts.push(Host { name: name.to_owned(), addresses, failing, wanted: None });
+        self.hosts.len() - 1
+    }
+
+    /// Asks nginx for the shared memory, once all names are known.
+    pub fn share(&mut self, cf: &mut ngx_conf_t) -> Result<(), Stop> {
+        if !self.hosts.is_empty() {
+            let data = ptr::from_mut(self).cast();
+            self.zone = Some(Zone::ask(cf, self.hosts.len(), Some(init_zone), data)?);
+        }
+        Ok(())
+    }
+
+    fn fill(&mut self, zone: Zone) -> Option<()> {
+        self.entries = zone.entries(self.hosts.len())?;
+        let lock = zone.lock();
+        for (host, entry) in self.hosts.iter().zip(self.entries) {
+            entry.set_addresses(&lock, &host.addresses);
+            entry.set_failing(host.failing);
+            entry.set_due(now());
+        }
+        Some(())
+    }
+
+    /// Begins in a worker: names are looked up at once, since their addresses may come from the configuration
+    /// before, or be missing.
+    fn start(&mut self, cycle: &ngx_cycle_t) {
+        self.timer.data = ptr::from_mut(self).cast();
+        self.timer.handler = Some(on_timer);
+        self.timer.log = cycle.log;
+        // A worker that shuts down does not wait for it.
+        self.timer.set_cancelable(1);
+        for number in 0..self.hosts.len() {
+            self.want(number);
+        }
+    }
+
+    /// Notes that a request uses the name.
+    pub fn want(&mut self, number: usize) {
+        if self.hosts[number].wanted.is_none() {
+            let entry = &self.entries[number];
+            self.hosts[number].wanted = Some(entry.last());
+            self.wake_at(entry.due());
+        }
+    }
+
+    /// Notes that a connection failed: the address may have moved.
+    pub fn hurry(&mut self, number: usize) {
+        let entry = &self.entries[number];
+        let soon = entry.last().wrapping_add(HURRIED);
+        if is_before(soon, entry.due()) {
+            entry.set_due(soon);
+            self.want(number);
+            self.wake_at(soon);
+        }
+    }
+
+    /// The addresses, and the number of this list of them, if there is another one than `generation`.
+    pub fn other_than(&self, generation: usize, number: usize) -> Option<(usize, Vec<IpAddr>)> {
+        let entry = &self.entries[number];
+        if entry.generation() == generation {
+            return None;
+        }
+        let lock = self.zone?.lock();
+        Some((entry.generation(), entry.addresses(&lock)))
+    }
+
+    fn wake_at(&mut self, time: ngx_msec_t) {
+        if self.timer.timer_set() == 0 || is_before(time, self.timer.timer.key) {
+            let now = now();
+            let wait = if is_before(now, time) { time.wrapping_sub(now) } else { 1 };
+            // SAFETY: `start` has set the timer up, and it stays where it is.
+            unsafe { ngx_add_timer(&raw mut self.timer, wait) };
+        }
+    }
+
+    fn on_timer(&mut self) {
+        let mut answers = Vec::new();
+        self.lookups.retain(|(number, lookup)| {
+            let answer = lookup.poll();
+            let under_way = answer.is_none();
+            answers.extend(answer.map(|answer| (*number, answer)));
+            under_way
+        });
+        for (number, answer) in answers {
+            self.publish(number, answer);
+        }
+        // SAFETY: nginx sets it when the worker is to end.
+        if unsafe { ngx_exiting } != 0 {
+            return;
+        }
+        for number in 0..self.hosts.len() {
+            self.look_up(number);
+        }
+        if self.lookups.is_empty() {
+            self.poll = 0;
+        } else {
+            self.poll = (self.poll * 2).clamp(POLL[0], POLL[1]);
+            self.wake_at(now().wrapping_add(self.poll));
+        }
+    }
+
+    /// Starts a lookup of the name where one is wanted and due.
+    fn look_up(&mut self, number: usize) {
+        let under_way = self.lookups.iter().any(|(other, _)| *other == number);
+        if under_way || self.lookups.len() >= MAX_LOOKUPS {
+            return;
+        }
+        let (host, entry) = (&mut self.hosts[number], &self.entries[number]);
+        // Where the last one is another than it was, a worker has done what was wanted.
+        host.wanted = host.wanted.filter(|&last| last == entry.last());
+        if host.wanted.is_none() && !entry.is_empty() {
+            return;
+        }
+        let (now, due) = (now(), entry.due());
+        let next = now.wrapping_add(INTERVAL);
+        if is_before(now, due) {
+            self.wake_at(due);
+        } else if entry.claim(due, now, next) {
+            host.wanted = None;
+            match Lookup::start(host.name.clone()) {
+                Ok(lookup) => self.lookups.push((number, lookup)),
+                Err(why) => self.publish(number, Err(why)),
+            }
+        }
+        if entry.is_empty() {
+            self.wake_at(next);
+        }
+    }
+
+    /// Tells all workers the result of a lookup, and the log if it is news.
+    fn publish(&self, number: usize, answer: Answer) {
+        let (name, entry) = (&self.hosts[number].name, &self.entries[number]);
+        let news = entry.set_failing(answer.is_err());
+        match answer {
+            Ok(addresses) => {
+                if news {
+                    let text = format!("\"{name}\" of \"clerk_proxy\" is resolved again");
+                    guard::log(NGX_LOG_NOTICE, &text);
+                }
+                let Some(lock) = self.zone.map(Zone::lock) else { return };
+                if entry.set_addresses(&lock, &addresses) {
+                    drop(lock);
+                    let list: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+                    let list = list.join(", ");
+                    let text = format!("addresses of \"{name}\" of \"clerk_proxy\": {list}");
+                    guard::log(NGX_LOG_INFO, &text);
+                }
+            }
+            Err(why) if news => {
+                let known = if entry.is_empty() {
+                    "it has no address yet"
+                } else {
+                    "its last addresses stay in use"
+                };
+                let text =
+                    format!("\"{name}\" of \"clerk_proxy\" could not be resolved ({why}), {known}");
+                guard::log(NGX_LOG_WARN, &text);
+            }
+            Err(_) => {}
+        }
+    }
+}
+
+fn now() -> ngx_msec_t {
+    // SAFETY: nginx writes its clock in this thread alone. All processes have the same one.
+    unsafe { ngx_current_msec }
+}
+
+/// The clock may wrap.
+fn is_before(one: ngx_msec_t, other: ngx_msec_t) -> bool {
+    (one.wrapping_sub(other) as isize) < 0
+}
+
+/// What the workers of the running configuration know of a name.
+fn inherited(cf: &ngx_conf_t, name: &str) -> Option<(Vec<IpAddr>, bool)> {
+    let zone = Zone::running(cf)?;
+    // SAFETY: the zone is of this code, which gave it a `Resolver` that lives as long as its configuration.
+    let old = unsafe { zone.data().cast::<Resolver>().as_ref() }?;
+    let number = old.hosts.iter().position(|host| host.name == name)?;
+    let (_, addresses) = old.other_than(0, number)?;
+    Some((addresses, old.entries[number].is_failing()))
+}
+
+unsafe extern "C" fn init_zone(zone: *mut ngx_shm_zone_t, _old: *mut c_void) -> ngx_int_t {
+    guard::process("shared memory", ERROR, || {
+        // SAFETY: nginx calls this for the zone that was asked for with it.
+        let zone = unsafe { Zone::of(zone) };
+        // SAFETY: its data is the `Resolver` that asked, which lives as long as the configuration.
+        let resolver = unsafe { &mut *zone.data().cast::<Resolver>() };
+        resolver.fill(zone).map_or(ERROR, |()| OK)
+    })
+}
+
+unsafe extern "C" fn on_timer(event: *mut ngx_event_t) {
+    guard::process("timer", (), || {
+        // SAFETY: `start` set the event's data; the timer is gone before the `Resolver` is.
+        unsafe { (*(*event).data.cast::<Resolver>()).on_timer() }
+    });
+}
+
+/// Begins to follow names in a process that serves requests.
+pub fn start(cycle: &ngx_cycle_t) {
+    // SAFETY: nginx sets it before it starts a process of any kind.
+    let kind = unsafe { ngx_process };
+    let serves = kind == NGX_PROCESS_SINGLE as usize || kind == NGX_PROCESS_WORKER as usize;
+    // SAFETY: each core module has its place; that of http is null without an `http` block.
+    let has_http = unsafe { !(*cycle.conf_ctx.add(ngx_http_module.index)).is_null() };
+    if serves && has_http {
+        if let Some(main) = Module::main_conf_mut(cycle) {
+            main.resolver.start(cycle);
+        }
+    }
+}
