@@ -7,7 +7,8 @@ use std::ptr;
 
 use ngx::ffi::{
     ngx_conf_file_t, ngx_conf_log_error, ngx_conf_t, ngx_int_t, ngx_palloc, ngx_pnalloc,
-    ngx_pool_cleanup_add, ngx_pool_t, ngx_str_t, ngx_uint_t, NGX_LOG_EMERG, NGX_LOG_WARN,
+    ngx_pool_cleanup_add, ngx_pool_t, ngx_process, ngx_str_t, ngx_uint_t, NGX_LOG_EMERG,
+    NGX_LOG_WARN, NGX_PROCESS_SIGNALLER,
 };
 
 use crate::error::Error;
@@ -50,6 +51,8 @@ pub trait ConfExt {
     fn copy(&mut self, text: impl AsRef<[u8]>) -> Result<ngx_str_t, Stop>;
     /// Moves a value into the configuration's memory; it is dropped with the configuration.
     fn keep<T>(&mut self, value: T) -> Result<&'static mut T, Stop>;
+    /// Whether the configuration is read by "nginx -s", which needs no more of it than the master's pid.
+    fn only_signals(&self) -> bool;
     /// Logs a mistake as `[emerg]`.
     fn emerg(&mut self, message: &str);
     /// Logs a warning.
@@ -109,6 +112,11 @@ impl ConfExt for ngx_conf_t {
     fn keep<T>(&mut self, value: T) -> Result<&'static mut T, Stop> {
         // SAFETY: `pool` is the configuration's.
         unsafe { keep(self.pool, value) }.ok_or(NO_MEMORY)
+    }
+
+    fn only_signals(&self) -> bool {
+        // SAFETY: set when nginx starts.
+        unsafe { ngx_process == NGX_PROCESS_SIGNALLER as usize }
     }
 
     fn emerg(&mut self, message: &str) {

@@ -11,10 +11,7 @@ use std::fs;
 use std::os::unix::ffi::OsStringExt;
 use std::rc::Rc;
 
-use ngx::ffi::{
-    ngx_conf_full_name, ngx_conf_t, ngx_http_core_loc_conf_t, ngx_http_handler_pt, ngx_process,
-    NGX_PROCESS_SIGNALLER,
-};
+use ngx::ffi::{ngx_conf_full_name, ngx_conf_t, ngx_http_core_loc_conf_t, ngx_http_handler_pt};
 use ngx::http::{HttpModuleLocationConf, HttpModuleMainConf};
 use zeroize::Zeroizing;
 
@@ -130,9 +127,8 @@ pub fn location_name(core: &ngx_http_core_loc_conf_t) -> String {
 
 /// Reads the key as the process that reads the configuration, which is the master.
 fn read_key(cf: &mut ngx_conf_t, source: &Source) -> Result<SecretKey, Stop> {
-    // "nginx -s" reads the configuration only to find the master, and its own environment has no key.
-    // SAFETY: set when nginx starts.
-    if unsafe { ngx_process } == NGX_PROCESS_SIGNALLER as usize {
+    // The environment of "nginx -s" is its own and has no key.
+    if cf.only_signals() {
         return Ok(SecretKey::placeholder());
     }
     if let Source::File(name) | Source::Env(name) = source {

@@ -179,10 +179,9 @@ unsafe extern "C" fn filter_postconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t 
 unsafe extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
     // SAFETY: nginx hands out the cycle that the process is to serve.
     let cycle = unsafe { &*cycle };
-    guard::process("init_process", cf::ERROR, || {
-        resolver::start(cycle);
-        cf::OK
-    })
+    guard::process("init_process", (), || resolver::start(cycle));
+    // Without it names are not followed, which is no reason to have no worker.
+    cf::OK
 }
 
 unsafe extern "C" fn create_main_conf(cf: *mut ngx_conf_t) -> *mut c_void {

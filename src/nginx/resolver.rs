@@ -77,16 +77,19 @@ impl Resolver {
         if let Some(number) = self.hosts.iter().position(|host| host.name == name) {
             return number;
         }
-        let (addresses, failing) = inherited(cf, name).unwrap_or_else(|| match lookup::now(name) {
-            Ok(addresses) => (addresses, false),
-            Err(_) => (Vec::new(), true),
-        });
-        if addresses.is_empty() {
+        let found = match inherited(cf, name) {
+            // Who only sends a signal must not wait for a name server.
+            None if cf.only_signals() => Some((Vec::new(), true)),
+            None => lookup::now(name).ok().map(|addresses| (addresses, false)),
+            known => known,
+        };
+        if found.is_none() {
             cf.warn(&format!(
                 "host not found in upstream \"{server}\" of \"clerk_proxy\", its requests get 502 until the \
                  name can be resolved"
             ));
         }
+        let (addresses, failing) = found.unwrap_or((Vec::new(), true));
         self.hosts.push(Host { name: name.to_owned(), addresses, failing, wanted: None });
         self.hosts.len() - 1
     }
@@ -155,6 +158,9 @@ impl Resolver {
     }
 
     fn wake_at(&mut self, time: ngx_msec_t) {
+        if self.timer.handler.is_none() {
+            return;
+        }
         if self.timer.timer_set() == 0 || is_before(time, self.timer.timer.key) {
             let now = now();
             let wait = if is_before(now, time) { time.wrapping_sub(now) } else { 1 };
@@ -282,10 +288,16 @@ unsafe extern "C" fn init_zone(zone: *mut ngx_shm_zone_t, _old: *mut c_void) -> 
 }
 
 unsafe extern "C" fn on_timer(event: *mut ngx_event_t) {
-    guard::process("timer", (), || {
-        // SAFETY: `start` set the event's data; the timer is gone before the `Resolver` is.
-        unsafe { (*(*event).data.cast::<Resolver>()).on_timer() }
+    // SAFETY: `start` set the event's data; the timer is gone before the `Resolver` is.
+    let resolver = unsafe { &mut *(*event).data.cast::<Resolver>() };
+    let done = guard::process("timer", false, || {
+        resolver.on_timer();
+        true
     });
+    if !done {
+        // Names are followed on.
+        guard::process("timer", (), || resolver.wake_at(now().wrapping_add(INTERVAL)));
+    }
 }
 
 /// Begins to follow names in a process that serves requests.

@@ -1,7 +1,7 @@
 //! A stand-in of the Frontend API that keeps every byte it gets, over TLS or plain.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, LazyLock, Mutex};
 use std::thread;
@@ -103,9 +103,10 @@ struct Shared {
     answer: Box<Answer>,
 }
 
-/// A running stand-in, on one port of `127.0.0.1` and `::1`.
+/// A running stand-in, on one port of `127.0.0.1` and `::1` or of an address that the test wants.
 pub struct Fapi {
     pub port: u16,
+    addresses: Vec<SocketAddr>,
     shared: Arc<Shared>,
 }
 
@@ -130,9 +131,29 @@ impl Fapi {
         tls: impl Into<Option<Arc<ServerConfig>>>,
         answer: impl Fn(&Request, &mut dyn Stream) -> bool + Send + Sync + 'static,
     ) -> Self {
-        let tls = tls.into();
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let port = listener.local_addr().expect("an address").port();
+        // "localhost" has an IPv6 address on most systems; the connections of both are counted together.
+        let both = [Some(listener), TcpListener::bind(("::1", port)).ok()];
+        Self::listening(both.into_iter().flatten().collect(), tls.into().as_ref(), answer)
+    }
+
+    /// Like `plain`, at this address and port alone.
+    pub fn at(address: IpAddr, port: u16) -> Self {
+        let listener = TcpListener::bind((address, port)).expect("a free port");
+        let reply = json(200, "", r#"{"ok":true}"#);
+        Self::listening(vec![listener], None, move |_, stream| {
+            stream.write_all(reply.as_bytes()).is_ok()
+        })
+    }
+
+    fn listening(
+        listeners: Vec<TcpListener>,
+        tls: Option<&Arc<ServerConfig>>,
+        answer: impl Fn(&Request, &mut dyn Stream) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        let address = |listener: &TcpListener| listener.local_addr().expect("an address");
+        let addresses: Vec<SocketAddr> = listeners.iter().map(address).collect();
         let shared = Arc::new(Shared {
             requests: Mutex::default(),
             arrived: Condvar::new(),
@@ -140,16 +161,22 @@ impl Fapi {
             stop: AtomicBool::new(false),
             answer: Box::new(answer),
         });
-        // "localhost" has an IPv6 address on most systems; the connections of both are counted together.
         let connections = Arc::new(Mutex::new(0));
-        for listener in
-            [Some(listener), TcpListener::bind(("::1", port)).ok()].into_iter().flatten()
-        {
-            let (shared, tls) = (Arc::clone(&shared), tls.clone());
+        for listener in listeners {
+            let (shared, tls) = (Arc::clone(&shared), tls.cloned());
             let connections = Arc::clone(&connections);
             thread::spawn(move || accept(&listener, &shared, tls.as_ref(), &connections));
         }
-        Self { port, shared }
+        Self { port: addresses[0].port(), addresses, shared }
+    }
+
+    /// Ends the stand-in and all of its connections before it returns.
+    pub fn close(self) {
+        let shared = Arc::clone(&self.shared);
+        drop(self);
+        while Arc::strong_count(&shared) > 1 {
+            thread::sleep(Duration::from_millis(2));
+        }
     }
 
     pub fn requests(&self) -> Vec<Request> {
@@ -184,9 +211,9 @@ impl Fapi {
 impl Drop for Fapi {
     fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::Relaxed);
-        for host in ["127.0.0.1", "::1"] {
+        for address in &self.addresses {
             // Wakes the listener up.
-            let _ = TcpStream::connect((host, self.port));
+            let _ = TcpStream::connect(address);
         }
     }
 }

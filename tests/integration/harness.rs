@@ -1,6 +1,7 @@
 //! A real nginx in a temporary folder, on free loopback ports, checked and cleaned up at the end of each test.
 
 use std::collections::HashSet;
+use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
@@ -37,6 +38,8 @@ fn build(arguments: &[&str]) -> PathBuf {
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .args(["build", "--locked", "--lib", "--message-format=json"])
         .args(arguments)
+        // Of this test; crates would take it for a reason to be built again.
+        .env_remove("OUT_DIR")
         .stderr(Stdio::inherit())
         .output()
         .expect("cargo runs");
@@ -120,6 +123,9 @@ pub struct Config {
     module: PathBuf,
     env: Vec<(String, String)>,
     allowed: Vec<String>,
+    workers: usize,
+    /// What nginx is started by, and the words that stand before it.
+    starter: Vec<OsString>,
 }
 
 impl Config {
@@ -136,6 +142,8 @@ impl Config {
             module: MODULE.clone(),
             env: Vec::new(),
             allowed: Vec::new(),
+            workers: 1,
+            starter: Vec::new(),
         }
     }
 
@@ -170,6 +178,17 @@ impl Config {
         self
     }
 
+    pub fn workers(mut self, count: usize) -> Self {
+        self.workers = count;
+        self
+    }
+
+    /// Lets another program start nginx; it must do so by `exec`, since the process is to be nginx.
+    pub fn starter(mut self, words: &[&OsStr]) -> Self {
+        self.starter = words.iter().map(OsString::from).collect();
+        self
+    }
+
     /// The whole text; `http {` is on line 1, so that line 2 is the first of the test's own.
     pub fn text(&self) -> String {
         let filled = self
@@ -178,10 +197,10 @@ impl Config {
             .replace("%PORT2%", &self.port2.to_string())
             .replace("%DIR%", &self.folder.path().to_string_lossy())
             .replace("%KEY%", KEY);
-        let (module, main) = (self.module.display(), &self.main);
+        let (module, main, workers) = (self.module.display(), &self.main, self.workers);
         format!(
             "load_module {module}; daemon off; pid logs/nginx.pid; events {{ worker_connections 256; }} \
-             worker_processes 1; {main} http {{\n{filled}\n\
+             worker_processes {workers}; {main} http {{\n{filled}\n\
              access_log logs/access.log; client_body_temp_path body; proxy_temp_path proxy;\n\
              fastcgi_temp_path fastcgi; uwsgi_temp_path uwsgi; scgi_temp_path scgi;\n}}\n"
         )
@@ -192,10 +211,18 @@ impl Config {
         self.text().replace(KEY, "(the key)")
     }
 
+    /// A program in the surroundings that nginx is to run in.
+    pub fn program(&self, program: &OsStr) -> Command {
+        let mut words = self.starter.iter().map(OsString::as_os_str).chain([program]);
+        let mut command = Command::new(words.next().expect("a program"));
+        command.args(words);
+        command
+    }
+
     /// nginx with this configuration, still without a word of what to do.
     pub fn command(&self) -> Command {
         self.folder.write("nginx.conf", self.text());
-        let mut command = Command::new(&*PROGRAM);
+        let mut command = self.program(PROGRAM.as_os_str());
         command.arg("-p").arg(self.folder.path()).args(["-c", "nginx.conf"]);
         command.args(["-e", "logs/error.log"]);
         command.env_remove("CLERK_SECRET_KEY").envs(self.env.iter().cloned());
@@ -219,7 +246,8 @@ impl Config {
                 panic!("nginx ended with {status}");
             }
             // The master listens before it has workers.
-            !nginx.workers().is_empty() && TcpStream::connect(("127.0.0.1", port)).is_ok()
+            nginx.workers().len() >= nginx.config.workers
+                && TcpStream::connect(("127.0.0.1", port)).is_ok()
         });
         nginx
     }
@@ -256,12 +284,24 @@ impl Nginx {
         children.split_whitespace().filter_map(|pid| pid.parse().ok()).collect()
     }
 
+    /// The process id of the master.
+    pub fn master(&self) -> u32 {
+        self.child.id()
+    }
+
     pub fn signal(&self, name: &str) {
-        let pid = self.child.id().to_string();
-        // The shell's own, since a small system has no other.
-        let command = format!("kill -s {name} {pid}");
-        let status = Command::new("sh").args(["-c", &command]).status().expect("sh runs");
-        assert!(status.success());
+        kill(name, self.child.id());
+    }
+
+    /// Reads the configuration again and waits until all workers are new ones.
+    pub fn reload(&mut self) {
+        let before = self.workers();
+        self.signal("HUP");
+        self.until("there are new workers", |nginx| {
+            let workers = nginx.workers();
+            workers.len() >= nginx.config.workers
+                && !workers.iter().any(|worker| before.contains(worker))
+        });
     }
 
     pub fn connect(&self) -> TcpStream {
@@ -300,7 +340,8 @@ impl Nginx {
         Reply::parse(&output.stdout)
     }
 
-    fn stop(&mut self) {
+    /// Ends nginx as `QUIT` does, and waits for that.
+    pub fn stop(&mut self) {
         if self.child.try_wait().is_ok_and(|status| status.is_some()) {
             return;
         }
@@ -344,6 +385,14 @@ impl Drop for Nginx {
             assert!(bad.is_empty(), "in the error log:\n{}", bad.replace(KEY, "(the key)"));
         }
     }
+}
+
+/// Sends a signal to a process of a test.
+pub fn kill(signal: &str, pid: u32) {
+    // The shell's own, since a small system has no other.
+    let command = format!("kill -s {signal} {pid}");
+    let status = Command::new("sh").args(["-c", &command]).status().expect("sh runs");
+    assert!(status.success());
 }
 
 /// A reply as the client got it.

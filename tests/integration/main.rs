@@ -2,6 +2,9 @@
 
 mod bodies;
 mod config;
+mod dns;
+mod dns_failures;
+mod dns_server;
 mod docs;
 mod errors;
 mod fapi;

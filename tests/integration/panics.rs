@@ -7,7 +7,7 @@ fn config(fapi: &Fapi, fault: &str) -> Config {
     let port = fapi.port;
     Config::server(&format!(
         "location /__clerk/ {{\nclerk_proxy https://app.dev/__clerk secret_key=%KEY% \
-         upstream=http://127.0.0.1:{port};\n}} location / {{ add_header X-Uri $clerk_proxy_uri; return 204; }}"
+         upstream=http://localhost:{port};\n}} location / {{ add_header X-Uri $clerk_proxy_uri; return 204; }}"
     ))
     .main("env CLERK_PROXY_FAULT;")
     .module(&FAULTY_MODULE)
@@ -22,8 +22,10 @@ fn in_configuration() {
         "preconfiguration",
         "preconfiguration of variables",
         "create_main_conf",
+        "create_srv_conf",
         "create_loc_conf",
         "merge_loc_conf",
+        "completion of merge_loc_conf",
         "postconfiguration",
         "apply",
     ] {
@@ -34,15 +36,26 @@ fn in_configuration() {
             format!("nginx: [emerg] \"clerk_proxy\" failed: {callback}: injected at src/nginx/");
         assert!(!ok && printed.contains(&message), "{printed}");
     }
+    let (ok, printed) = config(&fapi, "shared memory").check();
+    let message = "[alert] \"clerk_proxy\" failed in shared memory: injected at src/nginx/";
+    assert!(!ok && printed.contains(message), "{printed}");
 }
 
 #[test]
 fn in_requests() {
     let fapi = Fapi::plain();
-    // A filter that fails lets the reply pass as nginx made it.
-    for (callback, status) in
-        [("content handler", 500), ("variable", 200), ("header filter", 200), ("body filter", 200)]
-    {
+    // A filter that fails lets the reply pass as nginx made it. Names that are not followed keep the addresses
+    // they had at the start.
+    for (callback, status) in [
+        ("content handler", 500),
+        ("choice of a server", 500),
+        ("variable", 200),
+        ("header filter", 200),
+        ("body filter", 200),
+        ("cleanup", 200),
+        ("timer", 200),
+        ("init_process", 200),
+    ] {
         let nginx = config(&fapi, callback).allow("this is a defect of the module").start();
         let workers = nginx.workers();
         assert_eq!(nginx.get("/__clerk/v1/client").status, status, "{callback}");
@@ -51,7 +64,7 @@ fn in_requests() {
         let log = nginx.error_log();
         assert!(log.contains(&format!("failed in {callback}: injected at src/nginx/")), "{log}");
     }
-    assert_eq!(fapi.requests().len(), 3);
+    assert_eq!(fapi.requests().len(), 6);
 }
 
 #[test]
