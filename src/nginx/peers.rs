@@ -21,22 +21,23 @@ use super::{guard, Module};
 /// What is known per `server` and `upstream` block.
 #[derive(Default)]
 pub struct SrvConf {
-    /// Whose addresses an implicit upstream follows.
+    /// The addresses of an implicit upstream.
     pub peers: Option<Peers>,
 }
 
 /// The addresses of one implicit upstream.
 pub struct Peers {
-    host: usize,
-    port: u16,
+    /// The name that the resolver follows, and the port.
+    followed: Option<(usize, u16)>,
     original: ngx_http_upstream_init_peer_pt,
+    /// The list in use, where it is not the one that nginx made at the start.
     list: Option<Rc<List>>,
 }
 
 impl Peers {
-    /// The addresses of a name that the resolver follows.
-    pub fn new(host: usize, port: u16) -> Self {
-        Self { host, port, original: None, list: None }
+    /// The addresses of a name that the resolver follows, with the port, or those that nginx knows for good.
+    pub fn new(followed: Option<(usize, u16)>) -> Self {
+        Self { followed, original: None, list: None }
     }
 
     /// Has nginx ask us first when a request needs a server.
@@ -50,12 +51,13 @@ impl Peers {
         r: &ngx_http_request_t,
         upstream: &mut ngx_http_upstream_srv_conf_t,
     ) -> Option<()> {
+        let Some((host, port)) = self.followed else { return Some(()) };
         let resolver = &mut Module::main_conf_mut(r)?.resolver;
-        resolver.want(self.host);
+        resolver.want(host);
         let current = self.list.as_ref().map_or(0, |list| list.generation);
-        if let Some((generation, addresses)) = resolver.other_than(current, self.host) {
+        if let Some((generation, addresses)) = resolver.other_than(current, host) {
             // Without memory the old list stays.
-            if let Some(list) = List::new(upstream, &addresses, self.port, generation) {
+            if let Some(list) = List::new(upstream, &addresses, port, generation) {
                 upstream.peer.data = list.peers.cast();
                 self.list = Some(Rc::new(list));
             }
@@ -167,19 +169,30 @@ unsafe fn address(pool: *mut ngx_pool_t, address: SocketAddr) -> Option<ngx_addr
 
 impl Drop for List {
     fn drop(&mut self) {
-        // SAFETY: the last request that used the list is over, and nginx's next ones use another. Lists of
-        // peers and of their backups end with null. A session belongs to its peer alone.
+        // SAFETY: the last request that used the list is over, and nginx's next ones use another.
         unsafe {
-            let mut peers = self.peers;
-            while let Some(list) = peers.as_ref() {
-                let mut peer = list.peer;
-                while let Some(this) = peer.as_ref() {
-                    free_session(this.ssl_session);
-                    peer = this.next;
-                }
-                peers = list.next;
-            }
+            forget_sessions(self.peers);
             ngx_destroy_pool(self.pool);
+        }
+    }
+}
+
+/// Has the next connections begin with a whole handshake.
+///
+/// # Safety
+///
+/// `peers` is null or a list of nginx's round robin.
+unsafe fn forget_sessions(mut peers: *mut ngx_http_upstream_rr_peers_t) {
+    // SAFETY: promised by the caller. Lists of peers, and of their backups, end with null. The reference to a
+    // session is the peer's own; connections have theirs.
+    unsafe {
+        while let Some(list) = peers.as_ref() {
+            let mut peer = list.peer;
+            while let Some(this) = peer.as_mut() {
+                free_session(mem::replace(&mut this.ssl_session, ptr::null_mut()));
+                peer = this.next;
+            }
+            peers = list.next;
         }
     }
 }
@@ -206,7 +219,8 @@ unsafe fn free_session(session: *mut c_void) {
 /// What a request holds on to until it ends.
 struct Use {
     request: *mut ngx_http_request_t,
-    host: usize,
+    host: Option<usize>,
+    peers: *mut ngx_http_upstream_rr_peers_t,
     _list: Option<Rc<List>>,
 }
 
@@ -214,10 +228,15 @@ impl Drop for Use {
     fn drop(&mut self) {
         // SAFETY: nginx drops it with the request's pool, before it frees any memory of that.
         let r = unsafe { &*self.request };
-        if connection_failed(r) {
-            if let Some(main) = Module::main_conf_mut(r) {
-                main.resolver.hurry(self.host);
-            }
+        if !connection_failed(r) {
+            return;
+        }
+        // A session may be why: nginx keeps that of a TLS 1.2 handshake before it verifies the certificate,
+        // and one that is resumed is as bad as its certificate was, however good the server's next one is.
+        // SAFETY: an implicit upstream has nginx's round robin; the list lives as long as the request.
+        unsafe { forget_sessions(self.peers) };
+        if let (Some(host), Some(main)) = (self.host, Module::main_conf_mut(r)) {
+            main.resolver.hurry(host);
         }
     }
 }
@@ -251,7 +270,8 @@ unsafe extern "C" fn init_peer(
             None => return ERROR,
         };
         let tries = list.as_ref().map(|list| list.len);
-        let held = Use { request: r, host: peers.host, _list: list };
+        let host = peers.followed.map(|(host, _)| host);
+        let held = Use { request: r, host, peers: upstream.peer.data.cast(), _list: list };
         // SAFETY: the pool is the request's.
         if unsafe { cf::keep(r.pool, held) }.is_none() {
             return ERROR;

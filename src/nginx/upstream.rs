@@ -124,14 +124,16 @@ fn make(
         stock::block(cf, c"ngx_http_upstream_module", "upstream", &[name.as_bytes()])
     })
     .ok_or(NO_MEMORY)??;
-    let Some((host, port)) = followed else { return Ok(()) };
+    if followed.is_none() && !origin.tls {
+        return Ok(());
+    }
     let resolver = &mut Module::main_conf_mut(cf).ok_or(NO_MEMORY)?.resolver;
-    let host = resolver.follow(cf, host, &key.server);
+    let followed = followed.map(|(host, port)| (resolver.follow(cf, host, &key.server), port));
     let no_upstream = || Error::Internal("no upstream".to_owned());
     let &block = blocks(cf).last().ok_or_else(no_upstream)?;
     // SAFETY: the last upstream is the one that was just made.
     let conf = Module::server_conf_mut(unsafe { &*block }).ok_or_else(no_upstream)?;
-    conf.peers = Some(Peers::new(host, port));
+    conf.peers = Some(Peers::new(followed));
     Ok(())
 }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use rcgen::{BasicConstraints, Certificate, CertificateParams, IsCa, KeyPair};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
-use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use rustls::{HandshakeKind, ProtocolVersion, ServerConfig, ServerConnection, StreamOwned};
 
 use crate::harness::{dechunk, split_head, values, PATIENCE};
 
@@ -40,15 +40,23 @@ impl Ca {
     /// What a TLS server for these names needs.
     pub fn server(&self, names: &[&str]) -> Arc<ServerConfig> {
         let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
-        let key = KeyPair::generate().expect("a key");
-        let params = CertificateParams::new(names).expect("names");
-        let leaf = params.signed_by(&key, &self.certificate, &self.key).expect("a certificate");
+        let (leaf, key) = self.sign(CertificateParams::new(names).expect("names"));
         let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
         let config = ServerConfig::builder()
             .with_no_client_auth()
             .with_single_cert(vec![leaf.der().clone()], key)
             .expect("a certificate and its key");
         Arc::new(config)
+    }
+
+    pub fn certificate(&self) -> &Certificate {
+        &self.certificate
+    }
+
+    /// A certificate by this authority, and its key.
+    pub fn sign(&self, params: CertificateParams) -> (Certificate, KeyPair) {
+        let key = KeyPair::generate().expect("a key");
+        (params.signed_by(&key, &self.certificate, &self.key).expect("a certificate"), key)
     }
 }
 
@@ -99,6 +107,7 @@ struct Shared {
     arrived: Condvar,
     /// Bytes that arrived, of whole requests and others.
     received: AtomicUsize,
+    handshakes: Mutex<Vec<(ProtocolVersion, HandshakeKind)>>,
     stop: AtomicBool,
     answer: Box<Answer>,
 }
@@ -158,6 +167,7 @@ impl Fapi {
             requests: Mutex::default(),
             arrived: Condvar::new(),
             received: AtomicUsize::new(0),
+            handshakes: Mutex::default(),
             stop: AtomicBool::new(false),
             answer: Box::new(answer),
         });
@@ -198,6 +208,11 @@ impl Fapi {
     /// How many bytes have arrived, of whole requests and others.
     pub fn received(&self) -> usize {
         self.shared.received.load(Ordering::Relaxed)
+    }
+
+    /// The TLS handshakes that came to their end, in order.
+    pub fn handshakes(&self) -> Vec<(ProtocolVersion, HandshakeKind)> {
+        self.shared.handshakes.lock().unwrap().clone()
     }
 
     /// The only request so far.
@@ -253,6 +268,10 @@ fn accept(
                         _ if shared.stop.load(Ordering::Relaxed) => return,
                         _ => {}
                     }
+                }
+                if let Some(done) = stream.conn.protocol_version().zip(stream.conn.handshake_kind())
+                {
+                    shared.handshakes.lock().unwrap().push(done);
                 }
                 let sni = stream.conn.server_name().map(str::to_owned);
                 serve(stream, &shared, sni.as_deref(), &connections);

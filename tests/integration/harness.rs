@@ -222,8 +222,11 @@ impl Config {
     /// nginx with this configuration, still without a word of what to do.
     pub fn command(&self) -> Command {
         self.folder.write("nginx.conf", self.text());
-        let mut command = self.program(PROGRAM.as_os_str());
-        command.arg("-p").arg(self.folder.path()).args(["-c", "nginx.conf"]);
+        // What scripts/valgrind runs nginx under.
+        let wrapper = std::env::var("CLERK_PROXY_TEST_WRAPPER").unwrap_or_default();
+        let mut words = wrapper.split_whitespace().map(OsStr::new).chain([PROGRAM.as_os_str()]);
+        let mut command = self.program(words.next().expect("a program"));
+        command.args(words).arg("-p").arg(self.folder.path()).args(["-c", "nginx.conf"]);
         command.args(["-e", "logs/error.log"]);
         command.env_remove("CLERK_SECRET_KEY").envs(self.env.iter().cloned());
         command
