@@ -7,7 +7,7 @@ use ngx::ffi::{
     ngx_alloc_chain_link, ngx_buf_t, ngx_chain_t, ngx_conf_t, ngx_create_temp_buf,
     ngx_http_output_body_filter_pt, ngx_http_output_header_filter_pt, ngx_http_request_t,
     ngx_http_top_body_filter, ngx_http_top_header_filter, ngx_http_upstream_t, ngx_int_t,
-    ngx_str_t, NGX_HTTP_BAD_GATEWAY, NGX_HTTP_SWITCHING_PROTOCOLS,
+    ngx_str_t, NGX_HTTP_BAD_GATEWAY, NGX_HTTP_CACHE_STALE, NGX_HTTP_SWITCHING_PROTOCOLS,
 };
 use ngx::http::{HttpModule, HttpModuleLocationConf, HttpModuleMainConf};
 
@@ -22,7 +22,7 @@ static mut NEXT_BODY_FILTER: ngx_http_output_body_filter_pt = None;
 /// addresses, or the address of the body that is to be sent.
 const PATH_MISMATCH: usize = 1;
 const BODY_SENT: usize = 2;
-const REPLY_SEEN: usize = 3;
+const BY_ERROR_PAGE: usize = 3;
 
 /// Puts the filters in front of those that exist already; not at all where no location needs them.
 pub fn install(cf: &mut ngx_conf_t) -> Result<(), Stop> {
@@ -43,6 +43,11 @@ pub fn note_path_mismatch(r: &mut ngx_http_request_t) {
     set_context(r, ptr::without_provenance_mut(PATH_MISMATCH));
 }
 
+/// Notes that the request comes by the `error_page` of another location, with a status that the reply will get.
+pub fn note_error_page(r: &mut ngx_http_request_t) {
+    set_context(r, ptr::without_provenance_mut(BY_ERROR_PAGE));
+}
+
 fn context(r: &ngx_http_request_t) -> *mut ngx_chain_t {
     // SAFETY: `ctx` has an element for every http module.
     unsafe { *r.ctx.add(Module::module().ctx_index) }.cast()
@@ -60,7 +65,7 @@ unsafe extern "C" fn header_filter(r: *mut ngx_http_request_t) -> ngx_int_t {
             return OK;
         }
         if let Some(upstream) = answered_by(r) {
-            set_context(r, ptr::without_provenance_mut(REPLY_SEEN));
+            set_context(r, ptr::null_mut());
             return filter_reply(r, upstream);
         }
         // What a subrequest gets becomes a part of another reply.
@@ -77,20 +82,24 @@ unsafe extern "C" fn header_filter(r: *mut ngx_http_request_t) -> ngx_int_t {
     }
 }
 
-/// The upstream whose reply this is. nginx takes the upstream's cleanup away before it makes an error of its
-/// own; `err_status` alone does not tell, since another location's `error_page` can lead here with it set.
+/// The upstream whose reply this is, and no error of nginx's own.
+///
+/// `err_status` alone does not tell, since an `error_page` can lead here with it set; nor do the flags of the
+/// request, which bindgen looks for at the wrong place where a newer nginx has them begin inside of a word.
 fn answered_by<'a>(r: &ngx_http_request_t) -> Option<&'a mut ngx_http_upstream_t> {
     // SAFETY: null or the request's upstream, which lives as long as it.
     let upstream = unsafe { r.upstream.as_mut() }?;
-    // A filter, such as that of ranges, can have nginx answer in place of a reply from the cache.
-    let replaced = context(r).addr() == REPLY_SEEN || r.filter_finalize() == 1;
-    ((!upstream.cleanup.is_null() || r.cached() == 1) && !replaced).then_some(upstream)
+    // nginx clears what was noted before a filter, such as that of ranges, has it answer in place of a reply.
+    let meant = r.err_status == 0 || context(r).addr() == BY_ERROR_PAGE;
+    // nginx takes the cleanup away before it makes an error of its own; a reply from the cache needs none.
+    let cached = upstream.cache_status() >= NGX_HTTP_CACHE_STALE;
+    (meant && (cached || !upstream.cleanup.is_null())).then_some(upstream)
 }
 
 /// Returns a status of 300 and above to have nginx answer with that instead.
 fn filter_reply(r: &mut ngx_http_request_t, upstream: &mut ngx_http_upstream_t) -> ngx_int_t {
     // Without a status line nginx takes any bytes for HTTP/0.9, and would speak that to the client as well.
-    if upstream.headers_in.status_n == 0 && r.cached() == 0 {
+    if upstream.headers_in.status_n == 0 {
         // HTTP/2 and HTTP/3 leave both numbers 0; the text is what nginx logs as the protocol.
         r.http_version = match r.http_protocol.as_bytes() {
             b"HTTP/2.0" => 2000,
@@ -167,7 +176,7 @@ unsafe extern "C" fn body_filter(
             return OK;
         }
         match context(r).addr() {
-            0 | PATH_MISMATCH | REPLY_SEEN => {}
+            0 | PATH_MISMATCH | BY_ERROR_PAGE => {}
             BODY_SENT => {
                 consume(chain);
                 chain = ptr::null_mut();

@@ -42,6 +42,9 @@ pub unsafe extern "C" fn content_handler(r: *mut ngx_http_request_t) -> ngx_int_
         if set_variable(r, &uri).is_none() || headers::drop_named_in_request(r).is_none() {
             return SERVER_ERROR;
         }
+        if r.err_status != 0 {
+            filter::note_error_page(r);
+        }
         delegate = proxy.delegate;
         OK
     });
