@@ -1,6 +1,11 @@
-//! How the module is linked.
+//! How the module is linked, and what it must know of the nginx at hand.
 
 fn main() {
+    println!("cargo:rustc-check-cfg=cfg(nginx_debug)");
+    let features = std::env::var("DEP_NGINX_FEATURES").unwrap_or_default();
+    if features.split(',').any(|feature| feature == "debug") {
+        println!("cargo:rustc-cfg=nginx_debug");
+    }
     println!("cargo:rerun-if-changed=build.rs");
     // A worker that ends unloads its modules; code of ours may still run, in the thread of a lookup.
     println!("cargo:rustc-cdylib-link-arg=-Wl,-z,nodelete");

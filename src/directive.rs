@@ -1,23 +1,38 @@
-//! The words of a `clerk_proxy` line, read into typed values.
+//! The words of a `clerk_proxy` line, read into typed values, and what they mean together with other lines.
 
 use std::num::NonZeroU32;
 
 use crate::error::Error;
 use crate::frontend_api::Origin;
 use crate::proxy_url::ProxyUrl;
-use crate::secret_key::Source;
+use crate::secret_key::{Key, Source};
 
 /// What one `clerk_proxy` line says.
 #[derive(Debug, PartialEq)]
 pub struct ClerkProxy {
     /// The public proxy URL.
     pub url: ProxyUrl,
-    /// Where the key comes from.
-    pub key: Source,
+    /// Where the key comes from, where it was said.
+    pub key: Option<Source>,
+    /// Where the Frontend API is, where it was said.
+    pub origin: Option<Origin>,
+    /// How many idle connections a worker keeps, where it was said.
+    pub keepalive: Option<NonZeroU32>,
+}
+
+/// What is in force for one location, with that of other directives and the defaults.
+#[derive(Debug)]
+pub struct InForce {
+    /// The public proxy URL.
+    pub url: ProxyUrl,
+    /// The key.
+    pub key: Key,
     /// Where the Frontend API is.
     pub origin: Origin,
     /// How many idle connections a worker keeps, where it was said.
     pub keepalive: Option<NonZeroU32>,
+    /// An expression with the client's address, if it is not that of the connection.
+    pub client_ip: Option<String>,
 }
 
 impl ClerkProxy {
@@ -35,9 +50,7 @@ impl ClerkProxy {
             if let Some(source) = word.strip_prefix("secret_key=") {
                 set_once(&mut key, Source::parse(source), "secret_key=")?;
             } else if let Some(typed) = word.strip_prefix("upstream=") {
-                let parsed = Origin::parse(typed)
-                    .map_err(|fault| Error::Upstream { value: typed.to_owned(), fault })?;
-                set_once(&mut origin, parsed, "upstream=")?;
+                set_once(&mut origin, parse_origin(typed, None)?, "upstream=")?;
             } else if let Some(typed) = word.strip_prefix("keepalive=") {
                 // nginx reads numbers without a sign.
                 let parsed = typed.parse().ok().filter(|_| !typed.starts_with('+'));
@@ -47,9 +60,18 @@ impl ClerkProxy {
                 return Err(Error::UnknownParameter(word.clone()));
             }
         }
-        let key = key.unwrap_or(Source::Default);
-        Ok(Self { url, key, origin: origin.unwrap_or_default(), keepalive })
+        Ok(Self { url, key, origin, keepalive })
     }
+}
+
+/// Reads the ORIGIN of a directive of its own, or of the parameter of `clerk_proxy`.
+///
+/// # Errors
+///
+/// What is wrong with it.
+pub fn parse_origin(typed: &str, directive: Option<&'static str>) -> Result<Origin, Error> {
+    let error = |fault| Error::Upstream { directive, value: typed.to_owned(), fault };
+    Origin::parse(typed).map_err(error)
 }
 
 fn set_once<T>(slot: &mut Option<T>, value: T, name: &'static str) -> Result<(), Error> {
@@ -75,23 +97,22 @@ mod tests {
         let two = "https://app.dev/x keepalive=8 upstream=http://127.0.0.1:1 secret_key=env:K";
         let (one, two) = (parse(one).unwrap(), parse(two).unwrap());
         assert_eq!(one, two);
-        assert_eq!(one.key, Source::Env("K".into()));
-        assert_eq!(one.origin, Origin::parse("http://127.0.0.1:1").unwrap());
+        assert_eq!(one.key, Some(Source::Env("K".into())));
+        assert_eq!(one.origin, Origin::parse("http://127.0.0.1:1").ok());
         assert_eq!(one.keepalive, NonZeroU32::new(8));
     }
 
     #[test]
     fn defaults() {
         let line = parse("https://app.dev/x").unwrap();
-        assert_eq!((line.key, line.origin), (Source::Default, Origin::default()));
-        assert_eq!(line.keepalive, None);
+        assert_eq!((line.key, line.origin, line.keepalive), (None, None, None));
     }
 
     #[test]
     fn mistakes() {
         assert_eq!(
             parse("https://app.dev/x upstream=x"),
-            Err(Error::Upstream { value: "x".into(), fault: UrlFault::NoScheme })
+            Err(Error::Upstream { directive: None, value: "x".into(), fault: UrlFault::NoScheme })
         );
         assert_eq!(
             parse("https://app.dev/x secret_key=a secret_key=b"),

@@ -17,8 +17,10 @@ pub enum Error {
     DuplicateParameter(&'static str),
     /// The proxy URL cannot be used.
     ProxyUrl { value: String, fault: UrlFault },
-    /// The value of `upstream=` cannot be used.
-    Upstream { value: String, fault: UrlFault },
+    /// A directive that stands twice in one block.
+    Duplicate(&'static str),
+    /// An ORIGIN cannot be used: that of a directive, or of the parameter `upstream=`.
+    Upstream { directive: Option<&'static str>, value: String, fault: UrlFault },
     /// The value of `keepalive=` is no number of connections.
     Keepalive(String),
     /// A `keepalive=` that counts for nothing, since the upstream is a block of the user's.
@@ -26,7 +28,7 @@ pub enum Error {
     /// Two lines whose connections differ use one block of the user's.
     DividedBlock { name: String },
     /// The key cannot be used; the source says where it came from and is never the key.
-    SecretKey { source: String, fault: KeyFault },
+    SecretKey { directive: &'static str, source: String, fault: KeyFault },
     /// The location can never hold a request below the proxy URL's path.
     Location { url: String, prefix: String, location: String },
     /// The location is handled by another directive too.
@@ -63,12 +65,18 @@ impl fmt::Display for Error {
                  Dashboard, such as \"https://app.dev/__clerk\"",
                 shown(value)
             ),
-            Self::Upstream { value, fault } => write!(
-                f,
-                "invalid parameter \"upstream={}\" in \"clerk_proxy\": {fault}, write an origin such as \
-                 \"https://frontend-api.clerk.dev\"",
-                shown(value)
-            ),
+            Self::Duplicate(directive) => write!(f, "\"{directive}\" directive is duplicate"),
+            Self::Upstream { directive, value, fault } => {
+                let value = shown(value);
+                match directive {
+                    None => write!(f, "invalid parameter \"upstream={value}\" in \"clerk_proxy\"")?,
+                    Some(name) => write!(f, "invalid value \"{value}\" in \"{name}\"")?,
+                }
+                write!(
+                    f,
+                    ": {fault}, write an origin such as \"https://frontend-api.clerk.dev\""
+                )
+            }
             Self::Keepalive(value) => write!(
                 f,
                 "invalid parameter \"keepalive={}\" in \"clerk_proxy\", write the number of idle \
@@ -86,8 +94,8 @@ impl fmt::Display for Error {
                  settings than a location before, whose connections it would reuse, write an \"upstream\" \
                  block for each"
             ),
-            Self::SecretKey { source, fault } => {
-                write!(f, "invalid {source} in \"clerk_proxy\": {fault}")
+            Self::SecretKey { directive, source, fault } => {
+                write!(f, "invalid {source} in \"{directive}\": {fault}")
             }
             Self::Location { url, prefix, location } => write!(
                 f,

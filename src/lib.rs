@@ -7,10 +7,11 @@
 //!                  pure core       directive ─► proxy_url, secret_key, frontend_api
 //!                                  recipe       the stock directives that the line stands for
 //!                                  buffer_sizes sizes that go with those of the user
+//!                                  client_ip    the client's address in what a CDN sends
 //!                                  upstream_uri request URI ─► upstream URI
 //!                                  hop_by_hop   headers that Connection names
 //!                                  error_body   JSON for errors that nginx makes itself
-//!                                  error        every sentence a user can be shown
+//!                                  error, warning: every sentence a user can be shown
 //! ```
 //!
 //! Dependencies point down only. A file of the core knows no nginx type, logs nothing, reads neither file
@@ -21,6 +22,7 @@
 #![cfg_attr(test, allow(dead_code))]
 
 mod buffer_sizes;
+mod client_ip;
 mod directive;
 mod error;
 mod error_body;
@@ -30,6 +32,7 @@ mod proxy_url;
 mod recipe;
 mod secret_key;
 mod upstream_uri;
+mod warning;
 
 #[cfg(not(test))]
 #[allow(unsafe_code)]

@@ -31,6 +31,8 @@ pub enum UrlFault {
     Fragment,
     /// `$name`.
     Variable,
+    /// `$name` elsewhere than in the host.
+    VariableOutsideHost,
     /// A blank, a control character or a byte above 0x7e.
     NotAscii,
     /// A path that a browser or nginx would change: `//`, dot segments, `%`, `\`.
@@ -53,6 +55,7 @@ impl fmt::Display for UrlFault {
             Self::Query => f.write_str("it has a query"),
             Self::Fragment => f.write_str("it has a fragment"),
             Self::Variable => f.write_str("variables are not supported here"),
+            Self::VariableOutsideHost => f.write_str("variables can stand in its host alone"),
             Self::NotAscii => f.write_str("it has a blank or a character outside ASCII"),
             Self::Path(path) => write!(f, "its path \"{}\" is not in plain form", shown(path)),
             Self::Malformed(why) => f.write_str(why),
@@ -62,17 +65,39 @@ impl fmt::Display for UrlFault {
 }
 
 impl ProxyUrl {
-    /// Reads a proxy URL as typed; trailing slashes are dropped, all else must be what browsers send.
+    /// Reads a proxy URL as typed; trailing slashes are dropped, all else must be what browsers send. The host
+    /// may hold variables of nginx.
     ///
     /// # Errors
     ///
     /// The first fault found.
     pub fn parse(typed: &str) -> Result<Self, UrlFault> {
-        let text = typed.trim_end_matches('/');
-        let (url, authority) = parse_http_url(typed)?;
-        let scheme_len = url.scheme().len();
-        let prefix_at = scheme_len + "://".len() + authority.len();
-        Ok(Self { text: text.to_owned(), scheme_len, prefix_at })
+        let (scheme, rest) = typed.split_once("://").unwrap_or((typed, ""));
+        let host_len = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+        let (host, behind) = rest.split_at(host_len);
+        if scheme.contains('$') || behind.contains('$') {
+            return Err(UrlFault::VariableOutsideHost);
+        }
+        if host.contains('$') {
+            // Whatever a variable stands for, it has the form of a label.
+            parse_http_url(&format!("{scheme}://{}{behind}", without_variables(host)?))?;
+        } else {
+            parse_http_url(typed)?;
+        }
+        let text = typed.trim_end_matches('/').to_owned();
+        let scheme_len = scheme.len();
+        Ok(Self { text, scheme_len, prefix_at: scheme_len + "://".len() + host_len })
+    }
+
+    /// Whether the host holds variables.
+    pub fn has_variables(&self) -> bool {
+        self.text.contains('$')
+    }
+
+    /// Whether `value`, which this URL became with the values of its variables, can be sent to Clerk.
+    pub fn is_met_by(&self, value: &str) -> bool {
+        let met = Self::parse(value).is_ok_and(|url| url.prefix() == self.prefix());
+        met && !value.contains('$')
     }
 
     /// The value of `Clerk-Proxy-Url`: the URL as typed, without trailing slashes.
@@ -104,6 +129,27 @@ impl ProxyUrl {
             None => false,
         }
     }
+}
+
+/// The host with a letter in place of each `$name` and `${name}`.
+fn without_variables(host: &str) -> Result<String, UrlFault> {
+    let invalid = || UrlFault::Malformed("invalid variable name".to_owned());
+    let mut parts = host.split('$');
+    let mut plain = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let (name, rest) = if let Some(part) = part.strip_prefix('{') {
+            part.split_once('}').ok_or_else(invalid)?
+        } else {
+            let is_of_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+            part.split_at(part.find(|c| !is_of_name(c)).unwrap_or(part.len()))
+        };
+        if name.is_empty() {
+            return Err(invalid());
+        }
+        plain.push('v');
+        plain.push_str(rest);
+    }
+    Ok(plain)
 }
 
 /// Parses an `http` or `https` URL without credentials, query, fragment and variables, whose text means
@@ -211,7 +257,14 @@ mod tests {
             ("https://app.dev/x?y", UrlFault::Query),
             ("https://app.dev/x?", UrlFault::Query),
             ("https://app.dev/x#y", UrlFault::Fragment),
-            ("https://$host/x", UrlFault::Variable),
+            ("https://app.dev/$x", UrlFault::VariableOutsideHost),
+            ("https://app.dev?$x", UrlFault::VariableOutsideHost),
+            ("$scheme://app.dev/x", UrlFault::VariableOutsideHost),
+            ("$url", UrlFault::VariableOutsideHost),
+            ("https://$/x", UrlFault::Malformed("invalid variable name".into())),
+            ("https://${host/x", UrlFault::Malformed("invalid variable name".into())),
+            ("https://$a@$b/x", UrlFault::Credentials),
+            ("https://app.dev:$port/x", UrlFault::Malformed("invalid port number".into())),
             ("https://app.dev/x ", UrlFault::NotAscii),
             ("https://app.dev/\nx", UrlFault::NotAscii),
             ("https://äpp.dev/x", UrlFault::NotAscii),
@@ -227,6 +280,39 @@ mod tests {
             ("https://{x}/x", UrlFault::Malformed("invalid character in the host".into())),
         ] {
             assert_eq!(ProxyUrl::parse(typed), Err(fault), "{typed}");
+        }
+    }
+
+    #[test]
+    fn variables_in_the_host() {
+        for (typed, authority, prefix) in [
+            ("https://$host/__clerk/", "$host", "/__clerk"),
+            ("https://$http_host", "$http_host", ""),
+            ("https://${tenant}.app.dev:8443/x", "${tenant}.app.dev:8443", "/x"),
+            ("https://$a$b/x", "$a$b", "/x"),
+        ] {
+            let url = ProxyUrl::parse(typed).expect(typed);
+            assert!(url.has_variables());
+            assert_eq!((url.authority(), url.prefix()), (authority, prefix));
+        }
+        let url = ProxyUrl::parse("https://$host/x").unwrap();
+        for value in ["https://app.dev/x", "https://app.dev:8443/x", "https://[::1]/x"] {
+            assert!(url.is_met_by(value), "{value}");
+        }
+        for value in [
+            "https:///x",
+            "https://a b/x",
+            "https://app.dev\r\nX: y/x",
+            "https://app.dev\n/x",
+            "https://app.dev/y/x",
+            "https://app.dev?/x",
+            "https://u@app.dev/x",
+            "https://$host/x",
+            "https://app.dev/x/y",
+            "https://app\0.dev/x",
+            "https://app_dev,b.dev/x",
+        ] {
+            assert!(!url.is_met_by(value), "{value}");
         }
     }
 

@@ -7,8 +7,7 @@ use std::borrow::Cow;
 use zeroize::Zeroizing;
 
 use crate::buffer_sizes::Sizes;
-use crate::directive::ClerkProxy;
-use crate::secret_key::SecretKey;
+use crate::directive::InForce;
 
 /// How much a line weighs against what the user wrote.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -53,7 +52,7 @@ pub const RECIPE: &[Line] = &[
     contract("proxy_set_header", &["Connection", ""]),
     contract("proxy_set_header", &["Clerk-Proxy-Url", "{proxy_url}"]),
     contract("proxy_set_header", &["Clerk-Secret-Key", "{secret_key}"]),
-    contract("proxy_set_header", &["X-Forwarded-For", "$remote_addr"]),
+    contract("proxy_set_header", &["X-Forwarded-For", "$clerk_proxy_client_ip"]),
     contract("proxy_set_header", &["X-Forwarded-Host", "{proxy_url_host}"]),
     contract("proxy_set_header", &["X-Forwarded-Proto", "{proxy_url_scheme}"]),
     // Headers for this hop alone.
@@ -151,7 +150,8 @@ const CLERK_HEADERS: &[(&str, &str)] = &[
     ("Clerk-Secret-Key", "write the key as its parameter \"secret_key=\""),
     (
         "X-Forwarded-For",
-        "let \"set_real_ip_from\" and \"real_ip_header\" find the address of the client",
+        "let \"set_real_ip_from\" and \"real_ip_header\" find the address of the client, or write \
+         \"clerk_proxy_client_ip\"",
     ),
 ];
 
@@ -180,10 +180,8 @@ pub fn headers() -> impl Iterator<Item = &'static Line> {
 /// The values of the `{names}` for one location.
 #[derive(Debug)]
 pub struct Values<'a> {
-    /// The directive.
-    pub line: &'a ClerkProxy,
-    /// The key.
-    pub key: &'a SecretKey,
+    /// What is in force.
+    pub line: &'a InForce,
     /// Whether ORIGIN names an `upstream {}` block of the user.
     pub in_block: bool,
     /// The file of trusted certificates.
@@ -233,7 +231,7 @@ impl Values<'_> {
             "proxy_url" => self.line.url.as_str().into(),
             "proxy_url_host" => self.line.url.authority().into(),
             "proxy_url_scheme" => self.line.url.scheme().into(),
-            "secret_key" => self.key.expose().into(),
+            "secret_key" => self.line.key.expose().into(),
             "ca_bundle" => self.ca_bundle.into(),
             "buffer_size" => size(self.buffers.buffer_size).into(),
             "buffers" => self.buffers.buffers.0.to_string().into(),
@@ -278,13 +276,21 @@ fn size(bytes: usize) -> String {
 mod tests {
     use super::*;
     use crate::buffer_sizes::UserSizes;
+    use crate::frontend_api::Origin;
+    use crate::proxy_url::ProxyUrl;
+    use crate::secret_key::{Key, SecretKey};
 
     /// The upstream and the location as a user would write them.
     fn printed() -> [String; 2] {
-        let words = ["https://app.dev/__clerk".to_owned()];
+        let line = InForce {
+            url: ProxyUrl::parse("https://app.dev/__clerk").unwrap(),
+            key: Key::Known(SecretKey::parse(b"sk_live_KEY").unwrap()),
+            origin: Origin::default(),
+            keepalive: None,
+            client_ip: None,
+        };
         let values = Values {
-            line: &ClerkProxy::parse(&words).unwrap(),
-            key: &SecretKey::parse(b"sk_live_KEY").unwrap(),
+            line: &line,
             in_block: false,
             ca_bundle: CA_BUNDLES[0],
             buffers: Sizes::beside(UserSizes::default()),

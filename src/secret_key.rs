@@ -16,6 +16,8 @@ pub enum Source {
     File(String),
     /// `env:NAME`
     Env(String),
+    /// An expression with variables of nginx, whose value is the key.
+    Expression(String),
     /// The key itself.
     Literal(Zeroizing<String>),
     /// Nothing was written: the environment variable `CLERK_SECRET_KEY`.
@@ -23,12 +25,14 @@ pub enum Source {
 }
 
 impl Source {
-    /// Reads the text after `secret_key=`.
+    /// Reads the text after `secret_key=` or `clerk_proxy_secret_key`.
     pub fn parse(typed: &str) -> Self {
         if let Some(path) = typed.strip_prefix("file:") {
             Self::File(path.to_owned())
         } else if let Some(name) = typed.strip_prefix("env:") {
             Self::Env(name.to_owned())
+        } else if typed.contains('$') {
+            Self::Expression(typed.to_owned())
         } else {
             Self::Literal(Zeroizing::new(typed.to_owned()))
         }
@@ -41,7 +45,8 @@ impl fmt::Display for Source {
         match self {
             Self::File(path) => write!(f, "key in file \"{}\"", shown(path)),
             Self::Env(name) => write!(f, "key in environment variable \"{}\"", shown(name)),
-            Self::Literal(_) => f.write_str("literal key in parameter \"secret_key=\""),
+            Self::Expression(text) => write!(f, "key \"{}\"", shown(text)),
+            Self::Literal(_) => f.write_str("literal key"),
             Self::Default => write!(f, "key in environment variable \"{DEFAULT_VARIABLE}\""),
         }
     }
@@ -63,6 +68,25 @@ impl fmt::Debug for SecretKey {
     }
 }
 
+/// The key of a location.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Key {
+    /// The same for all requests.
+    Known(SecretKey),
+    /// An expression of nginx, whose value is the key of a request.
+    Expression(String),
+}
+
+impl Key {
+    /// What the header's value is, in nginx's terms; for the header alone.
+    pub fn expose(&self) -> &str {
+        match self {
+            Self::Known(key) => key.expose(),
+            Self::Expression(text) => text,
+        }
+    }
+}
+
 /// Why a key cannot be used.
 #[derive(Clone, Debug, PartialEq)]
 pub enum KeyFault {
@@ -80,8 +104,6 @@ pub enum KeyFault {
     Hidden,
     /// Spaces, tabs or further lines.
     Blank,
-    /// A `$`.
-    Variable,
     /// Any other character that keys never have.
     Character,
     /// The key itself where the name of its source is expected.
@@ -108,9 +130,6 @@ impl fmt::Display for KeyFault {
                 "it is hidden by asterisks, let the Clerk Dashboard reveal the key before you copy it",
             ),
             Self::Blank => f.write_str("it has blanks or several lines, write the key alone"),
-            Self::Variable => {
-                f.write_str("variables are not supported here, use \"file:\" or \"env:\"")
-            }
             Self::Character => {
                 f.write_str("it has a character other than letters, digits, \"_\" and \"-\"")
             }
@@ -145,9 +164,6 @@ impl SecretKey {
         if line.contains(&b'*') || line.windows(3).any(|w| w == "•".as_bytes()) {
             return Err(KeyFault::Hidden);
         }
-        if line.contains(&b'$') {
-            return Err(KeyFault::Variable);
-        }
         let text = std::str::from_utf8(line).map_err(|_| KeyFault::Character)?;
         if !text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-') {
             return Err(KeyFault::Character);
@@ -159,6 +175,16 @@ impl SecretKey {
             return Err(KeyFault::Form);
         }
         Ok(Self(Zeroizing::new(text.to_owned())))
+    }
+
+    /// Whether the value of an expression is a key: just that, without a new line.
+    pub fn is_value(value: &str) -> bool {
+        !value.ends_with('\n') && Self::parse(value.as_bytes()).is_ok()
+    }
+
+    /// Whether it is the key of a development instance.
+    pub fn is_of_development(&self) -> bool {
+        self.0.starts_with("sk_test_") || self.0.starts_with("test_")
     }
 
     /// Stands for a key that is not needed.
@@ -181,6 +207,8 @@ mod tests {
     fn sources() {
         assert_eq!(Source::parse("file:/k"), Source::File("/k".into()));
         assert_eq!(Source::parse("env:K"), Source::Env("K".into()));
+        assert_eq!(Source::parse("$key"), Source::Expression("$key".into()));
+        assert_eq!(Source::parse("sk_live_Secret$x").to_string(), "key \"sk_live_***$x\"");
         let literal = Source::parse("sk_live_Secret");
         assert!(matches!(literal, Source::Literal(_)));
         assert!(!format!("{literal:?} {literal}").contains("Secret"));
@@ -208,7 +236,7 @@ mod tests {
             ("pk_live_YXBwLmRldiQ", KeyFault::Publishable),
             ("sk_live_***", KeyFault::Hidden),
             ("sk_live_••••", KeyFault::Hidden),
-            ("$clerk_key", KeyFault::Variable),
+            ("$clerk_key", KeyFault::Character),
             ("sk_live_a\"b", KeyFault::Character),
             ("sk_live_ä", KeyFault::Character),
             ("sk_live_", KeyFault::Form),

@@ -7,16 +7,20 @@ use std::path::Path;
 use ngx::ffi::{ngx_array_create, ngx_conf_t, ngx_http_err_page_t, ngx_http_handler_pt};
 use ngx::http::HttpModuleMainConf;
 
-use super::cf::{Stop, NO_MEMORY};
-use super::conf::{location_name, Proxy, Written};
+use super::cf::{ConfExt, Place, Stop, NO_MEMORY};
+use super::conf::{location_name, Proxy};
+use super::expression::Expression;
 use super::settings::{Content, UserSettings};
 use super::stock::{Level, Stock};
 use super::tls::{self, Shared};
-use super::{guard, handler, upstream, Module};
+use super::{guard, handler, upstream, variables, Module};
 use crate::buffer_sizes::Sizes;
-use crate::directive::ClerkProxy;
+use crate::client_ip::Form;
+use crate::directive::InForce;
 use crate::error::Error;
 use crate::recipe::{self, Class, Values, CANNOT_BE_INHERITED, CA_BUNDLES, RECIPE};
+use crate::secret_key::Key;
+use crate::warning::Warning;
 
 /// One location with its `clerk_proxy` line, as the recipe meets it.
 pub struct Block<'a> {
@@ -24,8 +28,10 @@ pub struct Block<'a> {
     pub stock: &'a Stock,
     /// The location.
     pub level: Level,
-    /// Its `clerk_proxy` line.
-    pub written: &'a Written,
+    /// What is in force for it.
+    pub line: &'a InForce,
+    /// Where its `clerk_proxy` line stands.
+    pub place: Place,
     /// What the user wrote in the location itself.
     pub written_here: &'a UserSettings,
 }
@@ -35,7 +41,7 @@ impl Block<'_> {
     pub fn apply(&self, cf: &mut ngx_conf_t, outer: Option<&UserSettings>) -> Result<Proxy, Stop> {
         guard::inject_fault("apply");
         let core = self.level.core();
-        let line = &self.written.line;
+        let line = self.line;
         // A handler that was set after ours would win silently.
         if !is_same(core.handler, Some(handler::content_handler)) {
             return Err(Error::OtherHandler { location: location_name(core) }.into());
@@ -55,7 +61,6 @@ impl Block<'_> {
             if self.needs_ca_bundle() { find_ca_bundle(line, in_block)? } else { String::new() };
         let values = Values {
             line,
-            key: &self.written.key,
             in_block,
             ca_bundle: &ca_bundle,
             buffers: Sizes::beside(self.stock.sizes(&in_force)),
@@ -78,6 +83,9 @@ impl Block<'_> {
         let settings = self.stock.written_in(self.level).within(outer);
         let connection = self.stock.connection(&settings, line.origin.tls);
         let verified = line.origin.tls && !self.stock.is_off(&settings, "proxy_ssl_verify");
+        if line.origin.tls && !verified {
+            cf.warn(&Warning::Unverified);
+        }
         let context =
             if verified { self.share_context(cf, tls::context_of(&connection))? } else { None };
         let delegate = self.delegate(cf, connection)?;
@@ -96,8 +104,21 @@ impl Block<'_> {
             prefix: line.url.prefix().as_bytes().into(),
             delegate,
             location: location_name(core),
-            place: self.written.place,
+            place: self.place,
             context,
+            url: if line.url.has_variables() {
+                Some((line.url.clone(), Expression::compile(cf, line.url.as_str())?))
+            } else {
+                None
+            },
+            key: match &line.key {
+                Key::Expression(text) => Some(Expression::compile(cf, text)?),
+                Key::Known(_) => None,
+            },
+            client_ip: match &line.client_ip {
+                Some(text) => Some((Form::of(text), Expression::compile(cf, text)?)),
+                None => None,
+            },
         })
     }
 
@@ -160,16 +181,15 @@ impl Block<'_> {
         cf: &mut ngx_conf_t,
         connection: Content,
     ) -> Result<ngx_http_handler_pt, Stop> {
-        let Written { line, place, .. } = self.written;
-        let origin = &line.origin;
+        let origin = &self.line.origin;
         let main = Module::main_conf_mut(cf).ok_or(NO_MEMORY)?;
         // Taken out, since making one comes back to the configuration.
         let mut upstreams = mem::take(&mut main.upstreams);
-        let name = upstreams.name(cf, line, connection, *place);
+        let name = upstreams.name(cf, self.line, connection, self.place);
         main.upstreams = upstreams;
         let name = name?;
         let (scheme, path) = (origin.scheme(), &origin.path);
-        let url = format!("{scheme}://{name}{path}${}", handler::URI_VARIABLE);
+        let url = format!("{scheme}://{name}{path}${}", variables::URI);
         self.stock.set(cf, self.level, "proxy_pass", &[url.as_bytes()])?;
         let core = self.level.core();
         let delegate = core.handler.replace(handler::content_handler);
@@ -182,7 +202,7 @@ impl Block<'_> {
     fn needs_ca_bundle(&self) -> bool {
         let set = |name| self.stock.is_set(self.written_here, name);
         let unverified = self.stock.is_off(self.written_here, "proxy_ssl_verify");
-        self.written.line.origin.tls && !unverified && !set("proxy_ssl_trusted_certificate")
+        self.line.origin.tls && !unverified && !set("proxy_ssl_trusted_certificate")
     }
 }
 
@@ -191,7 +211,7 @@ pub fn is_same(one: ngx_http_handler_pt, other: ngx_http_handler_pt) -> bool {
     one.map(|handler| handler as usize) == other.map(|handler| handler as usize)
 }
 
-fn find_ca_bundle(line: &ClerkProxy, in_block: bool) -> Result<String, Error> {
+fn find_ca_bundle(line: &InForce, in_block: bool) -> Result<String, Error> {
     // As with OpenSSL itself, the variable stands for all other places.
     let named = env::var("SSL_CERT_FILE").ok();
     let places = match &named {

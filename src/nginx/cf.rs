@@ -1,8 +1,11 @@
 //! What a configuration callback needs of `ngx_conf_t`: words, memory, messages, places.
 
-use std::ffi::{c_char, c_void};
+use std::ffi::{c_char, c_void, OsStr};
+use std::fmt;
 use std::mem;
+use std::os::unix::ffi::OsStrExt;
 use std::panic::{self, AssertUnwindSafe};
+use std::path::Path;
 use std::ptr;
 
 use ngx::ffi::{
@@ -12,6 +15,7 @@ use ngx::ffi::{
 };
 
 use crate::error::Error;
+use crate::warning::Warning;
 
 /// Why a configuration callback stops.
 #[derive(Debug)]
@@ -38,6 +42,20 @@ pub struct Place {
     line: ngx_uint_t,
 }
 
+impl Place {
+    /// The file.
+    pub fn path(&self) -> &Path {
+        Path::new(OsStr::from_bytes(self.file.as_bytes()))
+    }
+}
+
+/// As nginx writes it behind "in".
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.path().display(), self.line)
+    }
+}
+
 /// Safe access to the configuration parser.
 pub trait ConfExt {
     /// The directive's words, its name first.
@@ -56,7 +74,7 @@ pub trait ConfExt {
     /// Logs a mistake as `[emerg]`.
     fn emerg(&mut self, message: &str);
     /// Logs a warning.
-    fn warn(&mut self, message: &str);
+    fn warn(&mut self, warning: &Warning);
 }
 
 impl ConfExt for ngx_conf_t {
@@ -123,8 +141,8 @@ impl ConfExt for ngx_conf_t {
         log(self, NGX_LOG_EMERG as ngx_uint_t, message);
     }
 
-    fn warn(&mut self, message: &str) {
-        log(self, NGX_LOG_WARN as ngx_uint_t, message);
+    fn warn(&mut self, warning: &Warning) {
+        log(self, NGX_LOG_WARN as ngx_uint_t, &warning.to_string());
     }
 }
 

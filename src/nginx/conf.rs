@@ -5,27 +5,29 @@
 //! not matter and the stock modules merge, check and compile what we add as if he had written it.
 
 use std::collections::HashMap;
-use std::env;
 use std::ffi::c_void;
-use std::fs;
-use std::os::unix::ffi::OsStringExt;
 use std::rc::Rc;
 
-use ngx::ffi::{ngx_conf_full_name, ngx_conf_t, ngx_http_core_loc_conf_t, ngx_http_handler_pt};
+use ngx::ffi::{ngx_conf_t, ngx_http_core_loc_conf_t, ngx_http_handler_pt};
 use ngx::http::{HttpModuleLocationConf, HttpModuleMainConf};
-use zeroize::Zeroizing;
 
 use super::apply::{is_same, Block};
 use super::cf::{ConfExt, Place, Stop, NO_MEMORY};
+use super::expression::Expression;
 use super::resolver::Resolver;
 use super::settings::{Content, UserSettings};
 use super::stock::{Level, Stock};
 use super::tls::Shared;
 use super::upstream::Upstreams;
-use super::{handler, Module};
-use crate::directive::ClerkProxy;
+use super::variables::Indexes;
+use super::{advice, handler, key, Module};
+use crate::client_ip::Form;
+use crate::directive::{parse_origin, ClerkProxy, InForce};
 use crate::error::Error;
-use crate::secret_key::{KeyFault, SecretKey, Source, DEFAULT_VARIABLE};
+use crate::frontend_api::Origin;
+use crate::proxy_url::ProxyUrl;
+use crate::secret_key::{Key, Source};
+use crate::warning::Warning;
 
 /// What is known once per configuration.
 #[derive(Default)]
@@ -41,8 +43,8 @@ pub struct MainConf {
     pub resolver: Resolver,
     /// The TLS contexts, by what they are made of.
     pub contexts: HashMap<Content, Shared>,
-    /// Where requests keep the value of `$clerk_proxy_uri`.
-    pub uri_index: Option<usize>,
+    /// Where requests keep the values of the module's variables.
+    pub variables: Option<Indexes>,
 }
 
 /// What is known per block.
@@ -50,6 +52,8 @@ pub struct MainConf {
 pub struct LocConf {
     /// The `clerk_proxy` line of this block, until it is applied; the key is wiped then.
     written: Option<Written>,
+    /// What is said for lines that are silent about it, in this block and, once merged, around it.
+    defaults: Defaults,
     /// What requests need.
     pub proxy: Option<Rc<Proxy>>,
     /// What the user wrote in this block and around it.
@@ -59,13 +63,27 @@ pub struct LocConf {
 }
 
 /// A `clerk_proxy` line as read.
-pub struct Written {
-    /// Its words.
-    pub line: ClerkProxy,
-    /// The key.
-    pub key: SecretKey,
-    /// Where it stands.
-    pub place: Place,
+struct Written {
+    line: ClerkProxy,
+    /// The key that its parameter names.
+    key: Option<Key>,
+    place: Place,
+}
+
+/// What the directives beside `clerk_proxy` say.
+#[derive(Clone, Default)]
+struct Defaults {
+    key: Option<Rc<Key>>,
+    origin: Option<Rc<Origin>>,
+    client_ip: Option<Rc<str>>,
+}
+
+impl Defaults {
+    fn inherit(&mut self, outer: &Self) {
+        self.key = self.key.take().or_else(|| outer.key.clone());
+        self.origin = self.origin.take().or_else(|| outer.origin.clone());
+        self.client_ip = self.client_ip.take().or_else(|| outer.client_ip.clone());
+    }
 }
 
 /// A `clerk_proxy` in force.
@@ -80,6 +98,12 @@ pub struct Proxy {
     pub place: Place,
     /// The TLS context, where connections are verified.
     pub context: Option<Shared>,
+    /// The proxy URL, where its host holds variables.
+    pub url: Option<(ProxyUrl, Expression)>,
+    /// The key, where it holds variables.
+    pub key: Option<Expression>,
+    /// The client's address, where it is not that of the connection.
+    pub client_ip: Option<(Form, Expression)>,
 }
 
 /// Notes the `http` block, which no later callback can tell from a server's.
@@ -89,8 +113,21 @@ pub fn preconfiguration(cf: &mut ngx_conf_t) -> Result<(), Stop> {
     Ok(())
 }
 
+/// The directives' names.
+pub const CLERK_PROXY: &str = "clerk_proxy";
+/// As above.
+pub const SECRET_KEY: &str = "clerk_proxy_secret_key";
+/// As above.
+pub const UPSTREAM: &str = "clerk_proxy_upstream";
+/// As above.
+pub const CLIENT_IP: &str = "clerk_proxy_client_ip";
+
 /// `clerk_proxy URL [secret_key=SOURCE] [upstream=ORIGIN] [keepalive=NUMBER];`
 pub fn clerk_proxy(cf: &mut ngx_conf_t) -> Result<(), Stop> {
+    let own = Module::location_conf_mut(cf).ok_or(NO_MEMORY)?;
+    if own.written.is_some() {
+        return Err(Error::Duplicate(CLERK_PROXY).into());
+    }
     let line = ClerkProxy::parse(&cf.words()[1..])?;
     let core = Level::current(cf).ok_or(NO_MEMORY)?.core();
     check_location(core, &line)?;
@@ -98,16 +135,52 @@ pub fn clerk_proxy(cf: &mut ngx_conf_t) -> Result<(), Stop> {
         return Err(Error::OtherHandler { location: location_name(core) }.into());
     }
     core.handler = Some(handler::content_handler);
-    let key = read_key(cf, &line.key)?;
-    let place = cf.place();
-    Module::location_conf_mut(cf).ok_or(NO_MEMORY)?.written = Some(Written { line, key, place });
+    if line.url.scheme() == "http" {
+        cf.warn(&Warning::PlainUrl { url: line.url.as_str().to_owned() });
+    }
+    let read = |source| key::read(cf, CLERK_PROXY, source);
+    let key = line.key.as_ref().map(read).transpose()?;
+    own.written = Some(Written { line, key, place: cf.place() });
     Module::main_conf_mut(cf).ok_or(NO_MEMORY)?.used = true;
     Ok(())
 }
 
-/// Whether the block has a `clerk_proxy` line already.
-pub fn is_duplicate(cf: &ngx_conf_t) -> bool {
-    Module::location_conf(cf).is_some_and(|conf| conf.written.is_some())
+/// `clerk_proxy_secret_key SOURCE;`
+pub fn clerk_proxy_secret_key(cf: &mut ngx_conf_t) -> Result<(), Stop> {
+    let source = Source::parse(&value(cf));
+    let read = |cf: &mut ngx_conf_t| key::read(cf, SECRET_KEY, &source);
+    set_default(cf, SECRET_KEY, |defaults| &mut defaults.key, |cf| read(cf).map(Rc::new))
+}
+
+/// `clerk_proxy_upstream ORIGIN;`
+pub fn clerk_proxy_upstream(cf: &mut ngx_conf_t) -> Result<(), Stop> {
+    let read = |cf: &mut ngx_conf_t| Ok(parse_origin(&value(cf), Some(UPSTREAM))?);
+    set_default(cf, UPSTREAM, |defaults| &mut defaults.origin, |cf| read(cf).map(Rc::new))
+}
+
+/// `clerk_proxy_client_ip VALUE;`
+pub fn clerk_proxy_client_ip(cf: &mut ngx_conf_t) -> Result<(), Stop> {
+    let read = |cf: &mut ngx_conf_t| Ok(value(cf).into());
+    set_default(cf, CLIENT_IP, |defaults| &mut defaults.client_ip, read)
+}
+
+/// The word behind a directive's name.
+fn value(cf: &ngx_conf_t) -> String {
+    cf.words().swap_remove(1)
+}
+
+fn set_default<T>(
+    cf: &mut ngx_conf_t,
+    directive: &'static str,
+    slot: impl FnOnce(&mut Defaults) -> &mut Option<T>,
+    read: impl FnOnce(&mut ngx_conf_t) -> Result<T, Stop>,
+) -> Result<(), Stop> {
+    let slot = slot(&mut Module::location_conf_mut(cf).ok_or(NO_MEMORY)?.defaults);
+    if slot.is_some() {
+        return Err(Error::Duplicate(directive).into());
+    }
+    *slot = Some(read(cf)?);
+    Ok(())
 }
 
 fn check_location(core: &ngx_http_core_loc_conf_t, line: &ClerkProxy) -> Result<(), Error> {
@@ -125,44 +198,9 @@ pub fn location_name(core: &ngx_http_core_loc_conf_t) -> String {
     String::from_utf8_lossy(core.name.as_bytes()).into_owned()
 }
 
-/// Reads the key as the process that reads the configuration, which is the master.
-fn read_key(cf: &mut ngx_conf_t, source: &Source) -> Result<SecretKey, Stop> {
-    // The environment of "nginx -s" is its own and has no key.
-    if cf.only_signals() {
-        return Ok(SecretKey::placeholder());
-    }
-    if let Source::File(name) | Source::Env(name) = source {
-        if SecretKey::parse(name.as_bytes()).is_ok() {
-            let fault = KeyFault::NotAName;
-            return Err(Error::SecretKey { source: source.to_string(), fault }.into());
-        }
-    }
-    let from_environment = |name: &str, missing| {
-        env::var_os(name).map(|value| Zeroizing::new(value.into_vec())).ok_or(missing)
-    };
-    let bytes = match source {
-        Source::Literal(key) => Ok(Zeroizing::new(key.as_bytes().to_vec())),
-        Source::Env(name) => from_environment(name, KeyFault::NotSet),
-        Source::Default => from_environment(DEFAULT_VARIABLE, KeyFault::Missing),
-        Source::File(path) => {
-            // A relative path starts where the configuration file is, as that of a certificate does.
-            let mut name = cf.copy(path)?;
-            // SAFETY: the name ends with a zero byte; the cycle has its prefixes set.
-            if unsafe { ngx_conf_full_name(cf.cycle, &raw mut name, 1) } != super::cf::OK {
-                return Err(NO_MEMORY);
-            }
-            fs::read(String::from_utf8_lossy(name.as_bytes()).as_ref())
-                .map(Zeroizing::new)
-                .map_err(|why| KeyFault::Unreadable(why.to_string()))
-        }
-    };
-    bytes
-        .and_then(|bytes| SecretKey::parse(&bytes))
-        .map_err(|fault| Error::SecretKey { source: source.to_string(), fault }.into())
-}
-
 /// Applies the recipe to one block; blocks around it come first.
 pub fn merge(cf: &mut ngx_conf_t, outer: &mut LocConf, own: &mut LocConf) -> Result<(), Stop> {
+    own.defaults.inherit(&outer.defaults);
     let Some(stock) = stock(cf)? else { return Ok(()) };
     if outer.in_force.is_none() {
         // The `http` block is merged into servers and never on its own.
@@ -194,21 +232,48 @@ pub fn merge(cf: &mut ngx_conf_t, outer: &mut LocConf, own: &mut LocConf) -> Res
         return Ok(());
     };
     let place = written.place;
-    let block = Block { stock: &stock, level, written: &written, written_here: &written_here };
-    let outer_settings = outer.in_force.as_deref();
-    let proxy = Rc::new(citing(cf, place, |cf| block.apply(cf, outer_settings))?);
+    let (outer_settings, defaults) = (outer.in_force.as_deref(), &own.defaults);
+    let proxy = citing(cf, place, |cf| {
+        let line = in_force_with(cf, written, defaults)?;
+        let block = Block { stock: &stock, level, line: &line, place, written_here: &written_here };
+        block.apply(cf, outer_settings)
+    });
+    let proxy = Rc::new(proxy?);
     own.inside = Some(Rc::clone(&proxy));
     own.proxy = Some(proxy);
     Ok(())
 }
 
+/// A line together with what others say, and with the defaults.
+fn in_force_with(
+    cf: &mut ngx_conf_t,
+    written: Written,
+    defaults: &Defaults,
+) -> Result<InForce, Stop> {
+    let Written { line, key, .. } = written;
+    let key = match (key, &defaults.key) {
+        (Some(key), _) => key,
+        (None, Some(key)) => Key::clone(key),
+        (None, None) => key::read(cf, CLERK_PROXY, &Source::Default)?,
+    };
+    let origin = line.origin.or_else(|| defaults.origin.as_deref().cloned()).unwrap_or_default();
+    let client_ip = defaults.client_ip.as_deref().map(str::to_owned);
+    Ok(InForce { url: line.url, key, origin, keepalive: line.keepalive, client_ip })
+}
+
 /// Finishes one block, once the proxy module has merged it.
 pub fn complete(cf: &mut ngx_conf_t) -> Result<(), Stop> {
-    let proxy = Module::location_conf(cf).and_then(|conf| conf.proxy.as_ref());
-    match proxy.and_then(|proxy| proxy.context) {
-        Some(context) => context.complete(Level::current(cf).ok_or(NO_MEMORY)?),
-        None => Ok(()),
+    let own = Module::location_conf(cf).ok_or(NO_MEMORY)?;
+    let Some(proxy) = own.proxy.as_deref() else { return Ok(()) };
+    let level = Level::current(cf).ok_or(NO_MEMORY)?;
+    // `if` and `limit_except` would say the same once more.
+    if level.core().noname() == 0 {
+        citing(cf, proxy.place, |cf| {
+            advice::give(cf, level);
+            Ok(())
+        })?;
     }
+    proxy.context.map_or(Ok(()), |context| context.complete(level))
 }
 
 /// Runs `body` so that its error, too, cites `place` and not the end of `http {}`.

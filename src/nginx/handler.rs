@@ -1,18 +1,16 @@
 //! The content handler: finds the URI for the Frontend API and lets the stock proxy module do the rest.
 
 use ngx::ffi::{
-    ngx_conf_t, ngx_http_add_variable, ngx_http_get_variable_index, ngx_http_request_t,
-    ngx_http_variable_value_t, ngx_int_t, ngx_pnalloc, NGX_HTTP_INTERNAL_SERVER_ERROR,
-    NGX_HTTP_NOT_FOUND,
+    ngx_http_request_t, ngx_int_t, ngx_pnalloc, NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_NOT_FOUND,
 };
 use ngx::http::{HttpModuleLocationConf, HttpModuleMainConf};
 
-use super::cf::{ConfExt, Stop, ERROR, NO_MEMORY, OK};
-use super::{filter, guard, headers, Module};
+use super::cf::OK;
+use super::conf::Proxy;
+use super::{expression, filter, guard, headers, variables, Module};
+use crate::client_ip::client_ip;
+use crate::secret_key::SecretKey;
 use crate::upstream_uri::{RequestUri, UpstreamUri};
-
-/// The variable in the `proxy_pass` of the recipe.
-pub const URI_VARIABLE: &str = "clerk_proxy_uri";
 
 const NOT_FOUND: ngx_int_t = NGX_HTTP_NOT_FOUND as ngx_int_t;
 const SERVER_ERROR: ngx_int_t = NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t;
@@ -39,7 +37,17 @@ pub unsafe extern "C" fn content_handler(r: *mut ngx_http_request_t) -> ngx_int_
             );
             return SERVER_ERROR;
         }
-        if set_variable(r, &uri).is_none() || headers::drop_named_in_request(r).is_none() {
+        let Some(indexes) = Module::main_conf(r).and_then(|main| main.variables) else {
+            return SERVER_ERROR;
+        };
+        let done = set_uri(r, indexes.uri, &uri)
+            .and_then(|()| set_client_ip(r, indexes.client_ip, proxy))
+            .and_then(|()| headers::drop_named_in_request(r));
+        if done.is_none() {
+            return SERVER_ERROR;
+        }
+        if let Err(what) = check_values(r, proxy) {
+            guard::error(r, &format!("no valid {what} in \"clerk_proxy\" in {}", proxy.place));
             return SERVER_ERROR;
         }
         if r.err_status != 0 {
@@ -65,23 +73,44 @@ fn request_uri(r: &ngx_http_request_t) -> RequestUri<'_> {
     }
 }
 
-/// Gives the variable its value for the `proxy_pass` that the delegate evaluates next, at the place where
-/// nginx itself keeps values: no context, no getter, and nearly never an allocation.
-fn set_variable(r: &ngx_http_request_t, uri: &UpstreamUri) -> Option<()> {
-    let index = Module::main_conf(r)?.uri_index?;
-    // The request's own buffers, or a static slash; nginx only reads values of variables.
+/// Gives `$clerk_proxy_uri` its value for the `proxy_pass` that the delegate evaluates next.
+fn set_uri(r: &ngx_http_request_t, index: usize, uri: &UpstreamUri) -> Option<()> {
+    // The request's own buffers, or a static slash.
     let (data, len) = match uri.as_slice() {
         Some(slice) => (slice.as_ptr().cast_mut(), slice.len()),
         None => written_to_pool(r, uri)?,
     };
-    let bits = ngx_http_variable_value_t::new_bitfield_1(u32::try_from(len).ok()?, 1, 0, 0, 0);
-    // SAFETY: `variables` has an element for every index that was handed out at configuration time.
-    unsafe {
-        let value = r.variables.add(index);
-        (*value)._bitfield_1 = bits;
-        (*value).data = data;
+    variables::set(r, index, data, len)
+}
+
+/// Gives `$clerk_proxy_client_ip` its value: what the user's expression says, if that is an address, else the
+/// address of the connection, as `realip` left it. A socket's peer has none: the header is left out then.
+fn set_client_ip(r: &mut ngx_http_request_t, index: usize, proxy: &Proxy) -> Option<()> {
+    let value = proxy.client_ip.as_ref().and_then(|(form, expression)| {
+        let ip = client_ip(expression::as_text(expression.value(r)), *form)?;
+        Some((ip.as_ptr(), ip.len()))
+    });
+    let (data, len) = value.unwrap_or_else(|| {
+        // SAFETY: a request has a connection, whose text of the peer's address lives as long as it.
+        let text = unsafe { (*r.connection).addr_text };
+        (text.data.cast_const(), if text.as_bytes().starts_with(b"unix:") { 0 } else { text.len })
+    });
+    variables::set(r, index, data, len)
+}
+
+/// Sees to it that what variables stand for can be sent to Clerk; where it cannot, returns what is wrong.
+fn check_values(r: &mut ngx_http_request_t, proxy: &Proxy) -> Result<(), String> {
+    if let Some((url, expression)) = &proxy.url {
+        if !url.is_met_by(expression::as_text(expression.value(r))) {
+            return Err(format!("host in URL \"{}\"", expression.shown()));
+        }
     }
-    Some(())
+    if let Some(expression) = &proxy.key {
+        if !SecretKey::is_value(expression::as_text(expression.value(r))) {
+            return Err(format!("key \"{}\"", expression.shown()));
+        }
+    }
+    Ok(())
 }
 
 /// The URI in memory of its own, where it is no slice of the request.
@@ -101,34 +130,4 @@ fn written_to_pool(r: &ngx_http_request_t, uri: &UpstreamUri) -> Option<(*mut u8
         }
     });
     Some((data, len))
-}
-
-/// Defines `$clerk_proxy_uri`.
-pub fn add_variable(cf: &mut ngx_conf_t) -> Result<(), Stop> {
-    let mut name = cf.copy(URI_VARIABLE)?;
-    // SAFETY: called from `preconfiguration`, after that of the core module; the name lives in the pool.
-    let index = unsafe {
-        let variable = ngx_http_add_variable(cf, &raw mut name, 0);
-        if variable.is_null() {
-            return Err(NO_MEMORY);
-        }
-        (*variable).get_handler = Some(unset_variable);
-        ngx_http_get_variable_index(cf, &raw mut name)
-    };
-    let index = usize::try_from(index).map_err(|_| NO_MEMORY)?;
-    Module::main_conf_mut(cf).ok_or(NO_MEMORY)?.uri_index = Some(index);
-    Ok(())
-}
-
-/// The value in requests that no `clerk_proxy` has handled.
-unsafe extern "C" fn unset_variable(
-    r: *mut ngx_http_request_t,
-    value: *mut ngx_http_variable_value_t,
-    _data: usize,
-) -> ngx_int_t {
-    guard::request(r, "variable", ERROR, |_| {
-        // SAFETY: nginx hands a getter the value to fill.
-        unsafe { (*value).set_not_found(1) };
-        OK
-    })
 }

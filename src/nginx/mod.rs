@@ -5,13 +5,16 @@
 //! `ngx_http_clerk_proxy_filter_module` comes after the core module, whose tables its variable needs, and
 //! right before `ngx_http_copy_filter_module`, where filters of modules have their place.
 
+mod advice;
 mod apply;
 mod cf;
 mod conf;
+mod expression;
 mod filter;
 mod guard;
 mod handler;
 mod headers;
+mod key;
 mod lookup;
 mod peers;
 mod resolver;
@@ -20,14 +23,15 @@ mod shared;
 mod stock;
 mod tls;
 mod upstream;
+mod variables;
 
 use std::ffi::{c_char, c_void};
 use std::ptr::{self, addr_of, addr_of_mut};
 
 use ngx::ffi::{
-    ngx_command_t, ngx_conf_t, ngx_cycle_t, ngx_http_module_t, ngx_int_t, ngx_module_t, ngx_uint_t,
-    NGX_CONF_TAKE1, NGX_CONF_TAKE2, NGX_CONF_TAKE3, NGX_CONF_TAKE4, NGX_HTTP_LOC_CONF,
-    NGX_HTTP_LOC_CONF_OFFSET, NGX_HTTP_MODULE,
+    ngx_command_t, ngx_conf_t, ngx_cycle_t, ngx_http_module_t, ngx_int_t, ngx_module_t, ngx_str_t,
+    ngx_uint_t, NGX_CONF_TAKE1, NGX_CONF_TAKE2, NGX_CONF_TAKE3, NGX_CONF_TAKE4, NGX_HTTP_LOC_CONF,
+    NGX_HTTP_LOC_CONF_OFFSET, NGX_HTTP_MAIN_CONF, NGX_HTTP_MODULE, NGX_HTTP_SRV_CONF,
 };
 use ngx::http::{HttpModule, HttpModuleLocationConf, HttpModuleMainConf, HttpModuleServerConf};
 
@@ -59,7 +63,9 @@ unsafe impl HttpModuleLocationConf for Module {
     type LocationConf = LocConf;
 }
 
-static mut COMMANDS: [ngx_command_t; 2] = [
+const EVERYWHERE: u32 = NGX_HTTP_MAIN_CONF | NGX_HTTP_SRV_CONF | NGX_HTTP_LOC_CONF;
+
+static mut COMMANDS: [ngx_command_t; 5] = [
     ngx_command_t {
         name: ngx::ngx_string!("clerk_proxy"),
         type_: (NGX_HTTP_LOC_CONF
@@ -72,8 +78,25 @@ static mut COMMANDS: [ngx_command_t; 2] = [
         offset: 0,
         post: ptr::null_mut(),
     },
+    inherited(ngx::ngx_string!("clerk_proxy_secret_key"), clerk_proxy_secret_key),
+    inherited(ngx::ngx_string!("clerk_proxy_upstream"), clerk_proxy_upstream),
+    inherited(ngx::ngx_string!("clerk_proxy_client_ip"), clerk_proxy_client_ip),
     ngx_command_t::empty(),
 ];
+
+type Set = unsafe extern "C" fn(*mut ngx_conf_t, *mut ngx_command_t, *mut c_void) -> *mut c_char;
+
+/// A directive with one value that inner blocks inherit.
+const fn inherited(name: ngx_str_t, set: Set) -> ngx_command_t {
+    ngx_command_t {
+        name,
+        type_: (EVERYWHERE | NGX_CONF_TAKE1) as ngx_uint_t,
+        set: Some(set),
+        conf: NGX_HTTP_LOC_CONF_OFFSET,
+        offset: 0,
+        post: ptr::null_mut(),
+    }
+}
 
 static MODULE_CONTEXT: ngx_http_module_t = ngx_http_module_t {
     preconfiguration: Some(preconfiguration),
@@ -154,11 +177,31 @@ unsafe extern "C" fn clerk_proxy(
     _command: *mut ngx_command_t,
     _conf: *mut c_void,
 ) -> *mut c_char {
-    // SAFETY: nginx hands the parser's state to a directive's handler.
-    if conf::is_duplicate(unsafe { &*cf }) {
-        return c"is duplicate".as_ptr().cast_mut();
-    }
-    guard::directive(cf, "clerk_proxy", conf::clerk_proxy)
+    guard::directive(cf, conf::CLERK_PROXY, conf::clerk_proxy)
+}
+
+unsafe extern "C" fn clerk_proxy_secret_key(
+    cf: *mut ngx_conf_t,
+    _command: *mut ngx_command_t,
+    _conf: *mut c_void,
+) -> *mut c_char {
+    guard::directive(cf, conf::SECRET_KEY, conf::clerk_proxy_secret_key)
+}
+
+unsafe extern "C" fn clerk_proxy_upstream(
+    cf: *mut ngx_conf_t,
+    _command: *mut ngx_command_t,
+    _conf: *mut c_void,
+) -> *mut c_char {
+    guard::directive(cf, conf::UPSTREAM, conf::clerk_proxy_upstream)
+}
+
+unsafe extern "C" fn clerk_proxy_client_ip(
+    cf: *mut ngx_conf_t,
+    _command: *mut ngx_command_t,
+    _conf: *mut c_void,
+) -> *mut c_char {
+    guard::directive(cf, conf::CLIENT_IP, conf::clerk_proxy_client_ip)
 }
 
 unsafe extern "C" fn preconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
@@ -166,7 +209,7 @@ unsafe extern "C" fn preconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
 }
 
 unsafe extern "C" fn filter_preconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
-    guard::configuration(cf, "preconfiguration of variables", handler::add_variable)
+    guard::configuration(cf, "preconfiguration of variables", variables::add)
 }
 
 unsafe extern "C" fn filter_postconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {

@@ -20,6 +20,7 @@ use super::cf::{ConfExt, Stop, ERROR, OK};
 use super::lookup::{self, Answer, Lookup};
 use super::shared::{Entry, Zone};
 use super::{guard, Module};
+use crate::warning::Warning;
 
 /// From one lookup of a name to the next, in milliseconds, while there are requests or no address.
 const INTERVAL: ngx_msec_t = 10_000;
@@ -84,10 +85,7 @@ impl Resolver {
             known => known,
         };
         if found.is_none() {
-            cf.warn(&format!(
-                "host not found in upstream \"{server}\" of \"clerk_proxy\", its requests get 502 until the \
-                 name can be resolved"
-            ));
+            cf.warn(&Warning::HostNotFound { server: server.to_owned() });
         }
         let (addresses, failing) = found.unwrap_or((Vec::new(), true));
         self.hosts.push(Host { name: name.to_owned(), addresses, failing, wanted: None });

@@ -199,9 +199,16 @@ pub fn block(
     call(cf, command, std::ptr::null_mut(), name, arguments)
 }
 
-/// Whether any module of this nginx has the directive.
+/// Whether the module of this nginx has the directive.
 pub fn exists(cf: &ngx_conf_t, module: &CStr, name: &str) -> bool {
-    find_module(cf, module).and_then(|module| find_command(module, name)).is_some()
+    offset(cf, module, name).is_some()
+}
+
+/// The place of a module's settings in those of a block, and that of the directive's field in them.
+pub fn offset(cf: &ngx_conf_t, module: &CStr, name: &str) -> Option<(usize, usize)> {
+    let module = find_module(cf, module)?;
+    // SAFETY: the table entry lives as long as its module.
+    find_command(module, name).map(|command| (module.ctx_index, unsafe { command.as_ref() }.offset))
 }
 
 fn find_module(cf: &ngx_conf_t, name: &CStr) -> Option<&'static ngx_module_t> {

@@ -11,7 +11,7 @@ use super::cf::{ConfExt, Place, Stop, NO_MEMORY};
 use super::peers::Peers;
 use super::settings::Content;
 use super::{stock, Module};
-use crate::directive::ClerkProxy;
+use crate::directive::InForce;
 use crate::error::Error;
 use crate::frontend_api::Origin;
 use crate::recipe::{self, KEEPALIVE, ONLY_SERVER, SERVERS};
@@ -45,7 +45,7 @@ impl Upstreams {
     pub fn name(
         &mut self,
         cf: &mut ngx_conf_t,
-        line: &ClerkProxy,
+        line: &InForce,
         connection: Content,
         place: Place,
     ) -> Result<String, Stop> {

@@ -55,7 +55,9 @@ fn urls() {
         url("https:///__clerk", "it has no host"),
         url("https://app.dev/__clerk?x", "it has a query"),
         url("https://app.dev/__clerk#x", "it has a fragment"),
-        url("https://$host/__clerk", "variables are not supported here"),
+        url("https://app.dev/$x", "variables can stand in its host alone"),
+        url("$scheme://app.dev/__clerk", "variables can stand in its host alone"),
+        url("https://$/__clerk", "invalid variable name"),
         url("https://app.dev/__clerk ", "it has a blank or a character outside ASCII"),
         url("https://app.dev/a/../__clerk", "its path \"/a/../__clerk\" is not in plain form"),
         url("https://app.dev:66000/__clerk", "invalid port number"),
@@ -90,7 +92,7 @@ fn upstreams() {
 
 #[test]
 fn keys() {
-    const LITERAL: &str = "literal key in parameter \"secret_key=\"";
+    const LITERAL: &str = "literal key";
     for (lines, message) in [
         key("", LITERAL, "it is empty, copy the key from the Clerk Dashboard"),
         key(
@@ -104,7 +106,6 @@ fn keys() {
             "it is hidden by asterisks, let the Clerk Dashboard reveal the key before you copy it",
         ),
         key("%KEY% ", LITERAL, "it has blanks or several lines, write the key alone"),
-        key("$key", LITERAL, "variables are not supported here, use \"file:\" or \"env:\""),
         key("%KEY%.", LITERAL, "it has a character other than letters, digits, \"_\" and \"-\""),
         key(
             "file",
@@ -289,7 +290,8 @@ fn headers_of_the_contract() {
         ("clerk-secret-key", "write the key as its parameter \"secret_key=\""),
         (
             "X-Forwarded-For",
-            "let \"set_real_ip_from\" and \"real_ip_header\" find the address of the client",
+            "let \"set_real_ip_from\" and \"real_ip_header\" find the address of the client, or write \
+             \"clerk_proxy_client_ip\"",
         ),
     ] {
         let message = format!(

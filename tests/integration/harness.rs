@@ -3,9 +3,10 @@
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -123,6 +124,8 @@ pub struct Config {
     module: PathBuf,
     env: Vec<(String, String)>,
     allowed: Vec<String>,
+    /// The configuration file's.
+    pub mode: u32,
     workers: usize,
     /// What nginx is started by, and the words that stand before it.
     starter: Vec<OsString>,
@@ -142,6 +145,8 @@ impl Config {
             module: MODULE.clone(),
             env: Vec::new(),
             allowed: Vec::new(),
+            // It has a key in it.
+            mode: 0o600,
             workers: 1,
             starter: Vec::new(),
         }
@@ -221,7 +226,8 @@ impl Config {
 
     /// nginx with this configuration, still without a word of what to do.
     pub fn command(&self) -> Command {
-        self.folder.write("nginx.conf", self.text());
+        let file = self.folder.write("nginx.conf", self.text());
+        fs::set_permissions(file, Permissions::from_mode(self.mode)).expect("the folder is ours");
         // What scripts/valgrind runs nginx under.
         let wrapper = std::env::var("CLERK_PROXY_TEST_WRAPPER").unwrap_or_default();
         let mut words = wrapper.split_whitespace().map(OsStr::new).chain([PROGRAM.as_os_str()]);

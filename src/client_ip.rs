@@ -1,0 +1,140 @@
+//! The client's address as a CDN or load balancer writes it, with or without a port.
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+
+/// How a value writes addresses.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Form {
+    /// `IP`, `IPv4:port` or `[IPv6]:port`.
+    Usual,
+    /// The same, but an IPv6 address has no brackets and always a port: `2001:db8::1:50000`.
+    AlwaysPort,
+}
+
+impl Form {
+    /// The form of the values of an nginx expression: only the CDN `CloudFront` writes a port behind a bare
+    /// address.
+    pub fn of(expression: &str) -> Self {
+        if expression.contains("http_cloudfront_viewer_address") {
+            Self::AlwaysPort
+        } else {
+            Self::Usual
+        }
+    }
+}
+
+/// The address in a value, without brackets and port; nothing if the value is anything else. Zone ids mean
+/// nothing to other machines and are no part of an address here.
+pub fn client_ip(value: &str, form: Form) -> Option<&str> {
+    if let Some(rest) = value.strip_prefix('[') {
+        let (ip, port) = rest.split_once(']')?;
+        let has_port = port.is_empty() || value.parse::<SocketAddr>().is_ok();
+        return (has_port && ip.parse::<Ipv6Addr>().is_ok()).then_some(ip);
+    }
+    let without_port = value.rsplit_once(':').and_then(|(ip, port)| {
+        let digits = port.bytes().all(|b| b.is_ascii_digit());
+        (digits && port.parse::<u16>().is_ok()).then_some(ip)
+    });
+    let ip = match without_port {
+        // An IPv6 address may end in a group of digits.
+        Some(ip) if !ip.contains(':') || form == Form::AlwaysPort => ip,
+        _ => value,
+    };
+    ip.parse::<IpAddr>().is_ok().then_some(ip)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn addresses() {
+        for (value, expected) in [
+            ("192.0.2.1", Some("192.0.2.1")),
+            ("192.0.2.1:50000", Some("192.0.2.1")),
+            ("2001:db8::1", Some("2001:db8::1")),
+            ("2001:db8::1:443", Some("2001:db8::1:443")),
+            ("[2001:db8::1]", Some("2001:db8::1")),
+            ("[2001:db8::1]:443", Some("2001:db8::1")),
+            ("::ffff:192.0.2.1", Some("::ffff:192.0.2.1")),
+            ("::", Some("::")),
+        ] {
+            assert_eq!(client_ip(value, Form::Usual), expected, "{value}");
+        }
+        for (value, expected) in [
+            ("192.0.2.1:50000", Some("192.0.2.1")),
+            ("2001:db8::1:443", Some("2001:db8::1")),
+            ("2001:db8:0:0:0:0:0:1:50000", Some("2001:db8:0:0:0:0:0:1")),
+            ("[2001:db8::1]:443", Some("2001:db8::1")),
+            ("2001:db8::ff", Some("2001:db8::ff")),
+        ] {
+            assert_eq!(client_ip(value, Form::AlwaysPort), expected, "{value}");
+        }
+    }
+
+    #[test]
+    fn garbage() {
+        for value in [
+            "",
+            "unix:",
+            "-",
+            "unknown",
+            "_hidden",
+            "192.0.2.1, 192.0.2.2",
+            " 192.0.2.1",
+            "192.0.2.1 ",
+            "192.0.2",
+            "192.0.2.256",
+            "0300.0.2.1",
+            "192.0.2.1:",
+            "192.0.2.1:x",
+            "192.0.2.1:65536",
+            "192.0.2.1:+1",
+            "192.0.2.1:1:2",
+            "[192.0.2.1]",
+            "[::1",
+            "::1]",
+            "[::1]x",
+            "[::1]:",
+            "[::1]:65536",
+            "fe80::1%eth0",
+            "[fe80::1%eth0]:1",
+            "192.0.2.1\r\nX: y",
+            "for=192.0.2.1",
+        ] {
+            assert_eq!(client_ip(value, Form::Usual), None, "{value}");
+            assert_eq!(client_ip(value, Form::AlwaysPort), None, "{value}");
+        }
+    }
+
+    #[test]
+    fn forms() {
+        assert_eq!(Form::of("$http_cloudfront_viewer_address"), Form::AlwaysPort);
+        assert_eq!(Form::of("${http_cloudfront_viewer_address}"), Form::AlwaysPort);
+        assert_eq!(Form::of("$http_cf_connecting_ip"), Form::Usual);
+    }
+
+    proptest! {
+        #[test]
+        fn all_forms_of_all_addresses(ip: IpAddr, port: u16) {
+            let text = ip.to_string();
+            prop_assert_eq!(client_ip(&text, Form::Usual), Some(&text[..]));
+            let with_port = SocketAddr::new(ip, port).to_string();
+            prop_assert_eq!(client_ip(&with_port, Form::Usual), Some(&text[..]));
+            prop_assert_eq!(client_ip(&with_port, Form::AlwaysPort), Some(&text[..]));
+            let bare = format!("{text}:{port}");
+            prop_assert_eq!(client_ip(&bare, Form::AlwaysPort), Some(&text[..]));
+        }
+
+        #[test]
+        fn nothing_but_addresses(value in "\\PC*|[0-9a-f.:\\[\\]%]*") {
+            for form in [Form::Usual, Form::AlwaysPort] {
+                if let Some(ip) = client_ip(&value, form) {
+                    prop_assert!(ip.parse::<IpAddr>().is_ok());
+                    prop_assert!(value.contains(ip));
+                }
+            }
+        }
+    }
+}

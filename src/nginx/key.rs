@@ -1,0 +1,76 @@
+//! Reads the secret key, as the process that reads the configuration: the master.
+
+use std::env;
+use std::fs;
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use ngx::ffi::{ngx_conf_full_name, ngx_conf_t};
+use zeroize::Zeroizing;
+
+use super::cf::{ConfExt, Stop, NO_MEMORY, OK};
+use crate::error::Error;
+use crate::secret_key::{Key, KeyFault, SecretKey, Source, DEFAULT_VARIABLE};
+use crate::warning::Warning;
+
+/// Reads the key that a directive names.
+pub fn read(cf: &mut ngx_conf_t, directive: &'static str, source: &Source) -> Result<Key, Stop> {
+    if let Source::Expression(text) = source {
+        return Ok(Key::Expression(text.clone()));
+    }
+    // The environment of "nginx -s" is its own and has no key.
+    if cf.only_signals() {
+        return Ok(Key::Known(SecretKey::placeholder()));
+    }
+    let name = || source.to_string();
+    let error = |fault| Error::SecretKey { directive, source: name(), fault };
+    if let Source::File(name) | Source::Env(name) = source {
+        if SecretKey::parse(name.as_bytes()).is_ok() {
+            return Err(error(KeyFault::NotAName).into());
+        }
+    }
+    let bytes = match source {
+        Source::Literal(key) => {
+            if all_can_read(cf.place().path()) {
+                cf.warn(&Warning::ReadableConfiguration { directive });
+            }
+            Ok(Zeroizing::new(key.as_bytes().to_vec()))
+        }
+        Source::Env(name) => from_environment(name, KeyFault::NotSet),
+        Source::File(path) => {
+            let full = full_name(cf, path)?;
+            if all_can_read(Path::new(&full)) {
+                cf.warn(&Warning::ReadableKeyFile { directive, path: full.clone() });
+            }
+            let unreadable = |why: std::io::Error| KeyFault::Unreadable(why.to_string());
+            fs::read(full).map(Zeroizing::new).map_err(unreadable)
+        }
+        Source::Default | Source::Expression(_) => {
+            from_environment(DEFAULT_VARIABLE, KeyFault::Missing)
+        }
+    };
+    let key = bytes.and_then(|bytes| SecretKey::parse(&bytes)).map_err(error)?;
+    if key.is_of_development() {
+        cf.warn(&Warning::DevelopmentKey { directive, source: name() });
+    }
+    Ok(Key::Known(key))
+}
+
+fn from_environment(name: &str, missing: KeyFault) -> Result<Zeroizing<Vec<u8>>, KeyFault> {
+    env::var_os(name).map(|value| Zeroizing::new(value.into_vec())).ok_or(missing)
+}
+
+/// A relative path starts where the configuration file is, as that of a certificate does.
+fn full_name(cf: &mut ngx_conf_t, path: &str) -> Result<String, Stop> {
+    let mut name = cf.copy(path)?;
+    // SAFETY: the name ends with a zero byte; the cycle has its prefixes set.
+    if unsafe { ngx_conf_full_name(cf.cycle, &raw mut name, 1) } != OK {
+        return Err(NO_MEMORY);
+    }
+    Ok(String::from_utf8_lossy(name.as_bytes()).into_owned())
+}
+
+fn all_can_read(file: &Path) -> bool {
+    fs::metadata(file).is_ok_and(|data| data.is_file() && data.permissions().mode() & 0o004 != 0)
+}

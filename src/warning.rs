@@ -1,0 +1,77 @@
+//! Every warning that `nginx -t` can show for this module: what works and will hurt.
+//!
+//! As with errors, nginx adds file and line, and a value passes through [`shown`] first.
+
+use std::fmt;
+
+use crate::error::shown;
+
+/// Something that works and should be changed.
+#[derive(Debug, PartialEq)]
+pub enum Warning {
+    /// A key of a development instance.
+    DevelopmentKey { directive: &'static str, source: String },
+    /// A key file that all users can read.
+    ReadableKeyFile { directive: &'static str, path: String },
+    /// A literal key in a configuration file that all users can read.
+    ReadableConfiguration { directive: &'static str },
+    /// A proxy URL without TLS.
+    PlainUrl { url: String },
+    /// The server is not verified.
+    Unverified,
+    /// Request headers are logged.
+    DebugLog,
+    /// A directive that answers 401.
+    Unauthorized { directive: &'static str },
+    /// A name that cannot be resolved now.
+    HostNotFound { server: String },
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::DevelopmentKey { directive, source } => write!(
+                f,
+                "{source} in \"{directive}\" is that of a development instance, which Clerk does not proxy, \
+                 write the key that begins with \"sk_live_\""
+            ),
+            Self::ReadableKeyFile { directive, path } => {
+                let path = shown(path);
+                write!(
+                    f,
+                    "key in file \"{path}\" in \"{directive}\" can be read by every user of this machine, \
+                     run \"chmod 600 {path}\""
+                )
+            }
+            Self::ReadableConfiguration { directive } => write!(
+                f,
+                "literal key in \"{directive}\" can be read by every user of this machine, as this file \
+                 can, write \"file:PATH\" and the key into a file of mode 600"
+            ),
+            Self::PlainUrl { url } => write!(
+                f,
+                "URL \"{}\" in \"clerk_proxy\" is without TLS, which browsers and Clerk expect of a proxy, \
+                 write \"https://\"",
+                shown(url)
+            ),
+            Self::Unverified => f.write_str(
+                "\"proxy_ssl_verify off\" beside \"clerk_proxy\" sends the secret key to whoever answers, \
+                 write \"proxy_ssl_trusted_certificate\" with the CA of that server",
+            ),
+            Self::DebugLog => f.write_str(
+                "\"error_log\" at level \"debug\" shows the secret key of \"clerk_proxy\" in this nginx, \
+                 which is built with debugging, write \"info\"",
+            ),
+            Self::Unauthorized { directive } => write!(
+                f,
+                "\"{directive}\" in force at \"clerk_proxy\" answers with 401, which signs users out, \
+                 write \"{directive} off\" in this location"
+            ),
+            Self::HostNotFound { server } => write!(
+                f,
+                "host not found in upstream \"{server}\" of \"clerk_proxy\", its requests get 502 until the \
+                 name can be resolved"
+            ),
+        }
+    }
+}
