@@ -1,6 +1,6 @@
 //! The words of a `clerk_proxy` line, read into typed values, and what they mean together with other lines.
 
-use std::num::NonZeroU32;
+use std::num::NonZeroU16;
 
 use crate::error::Error;
 use crate::frontend_api::Origin;
@@ -17,7 +17,7 @@ pub struct ClerkProxy {
     /// Where the Frontend API is, where it was said.
     pub origin: Option<Origin>,
     /// How many idle connections a worker keeps, where it was said.
-    pub keepalive: Option<NonZeroU32>,
+    pub keepalive: Option<NonZeroU16>,
 }
 
 /// What is in force for one location, with that of other directives and the defaults.
@@ -30,7 +30,7 @@ pub struct InForce {
     /// Where the Frontend API is.
     pub origin: Origin,
     /// How many idle connections a worker keeps, where it was said.
-    pub keepalive: Option<NonZeroU32>,
+    pub keepalive: Option<NonZeroU16>,
     /// An expression with the client's address, if it is not that of the connection.
     pub client_ip: Option<String>,
 }
@@ -99,7 +99,7 @@ mod tests {
         assert_eq!(one, two);
         assert_eq!(one.key, Some(Source::Env("K".into())));
         assert_eq!(one.origin, Origin::parse("http://127.0.0.1:1").ok());
-        assert_eq!(one.keepalive, NonZeroU32::new(8));
+        assert_eq!(one.keepalive, NonZeroU16::new(8));
     }
 
     #[test]
@@ -122,7 +122,7 @@ mod tests {
             parse("https://app.dev/x upstream=http://a upstream=http://b"),
             Err(Error::DuplicateParameter("upstream="))
         );
-        for number in ["", "0", "-1", "+1", "4294967296", "8k"] {
+        for number in ["", "0", "-1", "+1", "65536", "8k"] {
             let line = format!("https://app.dev/x keepalive={number}");
             assert_eq!(parse(&line), Err(Error::Keepalive(number.into())));
         }

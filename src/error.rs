@@ -26,7 +26,9 @@ pub enum Error {
     /// A `keepalive=` that counts for nothing, since the upstream is a block of the user's.
     KeepaliveOfBlock { name: String },
     /// Two lines whose connections differ use one block of the user's.
-    DividedBlock { name: String },
+    DividedBlock { name: String, differs: String },
+    /// A `proxy_pass` that verifies no certificate uses the block that `clerk_proxy` uses.
+    UnverifiedBlock { name: String, location: String },
     /// The key cannot be used; the source says where it came from and is never the key.
     SecretKey { directive: &'static str, source: String, fault: KeyFault },
     /// The location can never hold a request below the proxy URL's path.
@@ -88,14 +90,21 @@ impl fmt::Display for Error {
                 "parameter \"keepalive=\" in \"clerk_proxy\" does not reach upstream \"{name}\", write \
                  \"keepalive\" in that block"
             ),
-            Self::DividedBlock { name } => write!(
+            Self::DividedBlock { name, differs } => write!(
                 f,
-                "\"clerk_proxy\" uses upstream \"{name}\" with another scheme or other \"proxy_ssl_*\" \
-                 settings than a location before, whose connections it would reuse, write an \"upstream\" \
-                 block for each"
+                "\"{differs}\" of \"clerk_proxy\" is not that of an earlier location with upstream \
+                 \"{name}\", whose connections nginx would reuse here, write it alike or an \"upstream\" block \
+                 for each"
+            ),
+            Self::UnverifiedBlock { name, location } => write!(
+                f,
+                "\"proxy_pass\" in location \"{location}\" uses upstream \"{name}\" without \
+                 \"proxy_ssl_verify on\", and \"clerk_proxy\" would send the secret key over its \
+                 connections, write an \"upstream\" block for each"
             ),
             Self::SecretKey { directive, source, fault } => {
-                write!(f, "invalid {source} in \"{directive}\": {fault}")
+                let word = if fault.is_absence() { "no" } else { "invalid" };
+                write!(f, "{word} {source} in \"{directive}\": {fault}")
             }
             Self::Location { url, prefix, location } => write!(
                 f,

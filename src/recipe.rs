@@ -132,7 +132,7 @@ pub fn upstream(keepalive: &str) -> [(&'static str, &str); 3] {
 }
 
 /// Idle connections that a worker keeps to an implicit upstream.
-pub const KEEPALIVE: u32 = 32;
+pub const KEEPALIVE: u16 = 32;
 
 /// The parameters of the implicit upstream's servers, which all have the same addresses: one that failed is
 /// asked last for a while, and never does a failure take Clerk away from all users.

@@ -112,6 +112,13 @@ pub enum KeyFault {
     Form,
 }
 
+impl KeyFault {
+    /// Whether there is nothing that could be a key.
+    pub fn is_absence(&self) -> bool {
+        matches!(self, Self::Missing | Self::NotSet | Self::Unreadable(_))
+    }
+}
+
 impl fmt::Display for KeyFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

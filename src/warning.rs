@@ -24,7 +24,7 @@ pub enum Warning {
     /// A directive that answers 401.
     Unauthorized { directive: &'static str },
     /// A name that cannot be resolved now.
-    HostNotFound { server: String },
+    HostNotFound { server: String, block: Option<String> },
 }
 
 impl fmt::Display for Warning {
@@ -67,11 +67,13 @@ impl fmt::Display for Warning {
                 "\"{directive}\" in force at \"clerk_proxy\" answers with 401, which signs users out, \
                  write \"{directive} off\" in this location"
             ),
-            Self::HostNotFound { server } => write!(
-                f,
-                "host not found in upstream \"{server}\" of \"clerk_proxy\", its requests get 502 until the \
-                 name can be resolved"
-            ),
+            Self::HostNotFound { server, block } => {
+                write!(f, "host not found in upstream \"{server}\" of \"clerk_proxy\", ")?;
+                if let Some(name) = block {
+                    write!(f, "and there is no \"upstream {name}\" block, ")?;
+                }
+                f.write_str("its requests get 502 until the name can be resolved")
+            }
         }
     }
 }

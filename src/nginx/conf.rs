@@ -17,7 +17,7 @@ use super::expression::Expression;
 use super::resolver::Resolver;
 use super::settings::{Content, UserSettings};
 use super::stock::{Level, Stock};
-use super::tls::Shared;
+use super::tls::{self, Shared};
 use super::upstream::Upstreams;
 use super::variables::Indexes;
 use super::{advice, handler, key, Module};
@@ -264,8 +264,18 @@ fn in_force_with(
 /// Finishes one block, once the proxy module has merged it.
 pub fn complete(cf: &mut ngx_conf_t) -> Result<(), Stop> {
     let own = Module::location_conf(cf).ok_or(NO_MEMORY)?;
-    let Some(proxy) = own.proxy.as_deref() else { return Ok(()) };
     let level = Level::current(cf).ok_or(NO_MEMORY)?;
+    let Some(proxy) = own.proxy.as_deref() else {
+        let main = Module::main_conf(cf).ok_or(NO_MEMORY)?;
+        let name = main.stock.as_deref().and_then(|stock| tls::unverified_upstream(stock, level));
+        return match name.filter(|name| main.upstreams.verifies(name)) {
+            Some(name) => {
+                let location = location_name(level.core());
+                Err(Error::UnverifiedBlock { name, location }.into())
+            }
+            None => Ok(()),
+        };
+    };
     // `if` and `limit_except` would say the same once more.
     if level.core().noname() == 0 {
         citing(cf, proxy.place, |cf| {

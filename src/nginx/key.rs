@@ -23,13 +23,18 @@ pub fn read(cf: &mut ngx_conf_t, directive: &'static str, source: &Source) -> Re
     if cf.only_signals() {
         return Ok(Key::Known(SecretKey::placeholder()));
     }
-    let name = || source.to_string();
-    let error = |fault| Error::SecretKey { directive, source: name(), fault };
     if let Source::File(name) | Source::Env(name) = source {
         if SecretKey::parse(name.as_bytes()).is_ok() {
-            return Err(error(KeyFault::NotAName).into());
+            let (source, fault) = (source.to_string(), KeyFault::NotAName);
+            return Err(Error::SecretKey { directive, source, fault }.into());
         }
     }
+    // A relative path starts where the configuration file is, as that of a certificate does.
+    let source = match source {
+        Source::File(path) => &Source::File(full_name(cf, path)?),
+        other => other,
+    };
+    let error = |fault| Error::SecretKey { directive, source: source.to_string(), fault };
     let bytes = match source {
         Source::Literal(key) => {
             if all_can_read(cf.place().path()) {
@@ -39,12 +44,10 @@ pub fn read(cf: &mut ngx_conf_t, directive: &'static str, source: &Source) -> Re
         }
         Source::Env(name) => from_environment(name, KeyFault::NotSet),
         Source::File(path) => {
-            let full = full_name(cf, path)?;
-            if all_can_read(Path::new(&full)) {
-                cf.warn(&Warning::ReadableKeyFile { directive, path: full.clone() });
+            if all_can_read(Path::new(path)) {
+                cf.warn(&Warning::ReadableKeyFile { directive, path: path.clone() });
             }
-            let unreadable = |why: std::io::Error| KeyFault::Unreadable(why.to_string());
-            fs::read(full).map(Zeroizing::new).map_err(unreadable)
+            fs::read(path).map(Zeroizing::new).map_err(|why| KeyFault::Unreadable(words(&why)))
         }
         Source::Default | Source::Expression(_) => {
             from_environment(DEFAULT_VARIABLE, KeyFault::Missing)
@@ -52,7 +55,7 @@ pub fn read(cf: &mut ngx_conf_t, directive: &'static str, source: &Source) -> Re
     };
     let key = bytes.and_then(|bytes| SecretKey::parse(&bytes)).map_err(error)?;
     if key.is_of_development() {
-        cf.warn(&Warning::DevelopmentKey { directive, source: name() });
+        cf.warn(&Warning::DevelopmentKey { directive, source: source.to_string() });
     }
     Ok(Key::Known(key))
 }
@@ -61,7 +64,15 @@ fn from_environment(name: &str, missing: KeyFault) -> Result<Zeroizing<Vec<u8>>,
     env::var_os(name).map(|value| Zeroizing::new(value.into_vec())).ok_or(missing)
 }
 
-/// A relative path starts where the configuration file is, as that of a certificate does.
+/// The system's words for an error, as nginx prints them: `2: No such file or directory`.
+fn words(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    match (error.raw_os_error(), text.split_once(" (os error ")) {
+        (Some(number), Some((text, _))) => format!("{number}: {text}"),
+        _ => text,
+    }
+}
+
 fn full_name(cf: &mut ngx_conf_t, path: &str) -> Result<String, Stop> {
     let mut name = cf.copy(path)?;
     // SAFETY: the name ends with a zero byte; the cycle has its prefixes set.

@@ -5,7 +5,7 @@ use std::mem;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ptr;
 use std::sync::mpsc::{self, Receiver, TryRecvError};
-use std::thread;
+use std::thread::{self, Scope, ScopedJoinHandle};
 
 /// The addresses, in order and each once, or why there are none.
 pub type Answer = Result<Vec<IpAddr>, String>;
@@ -37,8 +37,29 @@ impl Lookup {
     }
 }
 
+/// Looks names up at the same time and waits for all answers.
+pub fn all(names: &[&str]) -> Vec<Answer> {
+    let _blocked = BlockedSignals::new();
+    let mut answers = Vec::new();
+    for some in names.chunks(64) {
+        answers.extend(thread::scope(|scope| {
+            let threads: Vec<_> = some.iter().map(|&name| (name, start(scope, name))).collect();
+            let answer = |(name, thread): (_, Option<ScopedJoinHandle<Answer>>)| {
+                thread.and_then(|thread| thread.join().ok()).unwrap_or_else(|| now(name))
+            };
+            threads.into_iter().map(answer).collect::<Vec<_>>()
+        }));
+    }
+    answers
+}
+
+/// Starts a thread, if this system has one left.
+fn start<'a>(scope: &'a Scope<'a, '_>, name: &'a str) -> Option<ScopedJoinHandle<'a, Answer>> {
+    thread::Builder::new().spawn_scoped(scope, || now(name)).ok()
+}
+
 /// Looks a name up and waits for the answer.
-pub fn now(name: &str) -> Answer {
+fn now(name: &str) -> Answer {
     let name = CString::new(name).map_err(|error| error.to_string())?;
     // SAFETY: zero is a valid value for every field of this plain C struct.
     let mut hints: libc::addrinfo = unsafe { mem::zeroed() };

@@ -58,6 +58,10 @@ impl Peers {
         if let Some((generation, addresses)) = resolver.other_than(current, host) {
             // Without memory the old list stays.
             if let Some(list) = List::new(upstream, &addresses, port, generation) {
+                if let Some(old) = &self.list {
+                    // SAFETY: both are lists of nginx's round robin, and this is the only thread.
+                    unsafe { inherit(list.peers, old.peers) };
+                }
                 upstream.peer.data = list.peers.cast();
                 self.list = Some(Rc::new(list));
             }
@@ -173,6 +177,38 @@ impl Drop for List {
         unsafe {
             forget_sessions(self.peers);
             ngx_destroy_pool(self.pool);
+        }
+    }
+}
+
+/// Moves what is known of addresses to a list that has them too: TLS sessions and failures.
+///
+/// # Safety
+///
+/// Both are lists of nginx's round robin.
+unsafe fn inherit(
+    mut peers: *mut ngx_http_upstream_rr_peers_t,
+    mut old: *mut ngx_http_upstream_rr_peers_t,
+) {
+    // SAFETY: promised by the caller. Lists of peers, and of their backups, end with null; a name is text.
+    // Requests that still use the old list do without sessions.
+    unsafe {
+        while let (Some(list), Some(old_list)) = (peers.as_ref(), old.as_ref()) {
+            let mut peer = list.peer;
+            while let Some(this) = peer.as_mut() {
+                let mut other = old_list.peer;
+                while let Some(known) = other.as_mut() {
+                    if known.name.as_bytes() == this.name.as_bytes() {
+                        this.ssl_session = mem::replace(&mut known.ssl_session, ptr::null_mut());
+                        (this.fails, this.accessed) = (known.fails, known.accessed);
+                        (this.checked, this.effective_weight) =
+                            (known.checked, this.effective_weight.min(known.effective_weight));
+                    }
+                    other = known.next;
+                }
+                peer = this.next;
+            }
+            (peers, old) = (list.next, old_list.next);
         }
     }
 }

@@ -12,11 +12,11 @@ use std::ptr;
 use ngx::ffi::{
     ngx_add_timer, ngx_conf_t, ngx_current_msec, ngx_cycle_t, ngx_del_timer, ngx_event_t,
     ngx_exiting, ngx_http_module, ngx_int_t, ngx_msec_t, ngx_process, ngx_shm_zone_t, NGX_LOG_INFO,
-    NGX_LOG_NOTICE, NGX_LOG_WARN, NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER,
+    NGX_LOG_WARN, NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER,
 };
 use ngx::http::HttpModuleMainConf;
 
-use super::cf::{ConfExt, Stop, ERROR, OK};
+use super::cf::{ConfExt, Place, Stop, ERROR, OK};
 use super::lookup::{self, Answer, Lookup};
 use super::shared::{Entry, Zone};
 use super::{guard, Module};
@@ -39,6 +39,9 @@ struct Host {
     failing: bool,
     /// Whether this worker wants a lookup; when the last one was as it began to.
     wanted: Option<ngx_msec_t>,
+    /// What to say, and where, if it is looked up in vain when the configuration is read.
+    warning: Warning,
+    place: Place,
 }
 
 /// The names of one configuration.
@@ -48,6 +51,8 @@ pub struct Resolver {
     /// Of the hosts, in the same order.
     entries: &'static [Entry],
     lookups: Vec<(usize, Lookup)>,
+    /// The host that comes first next time, so that all have their turn.
+    first: usize,
     timer: ngx_event_t,
     poll: ngx_msec_t,
 }
@@ -57,7 +62,7 @@ impl Default for Resolver {
         // SAFETY: zero is a valid value for every field of this plain C struct.
         let timer = unsafe { mem::zeroed() };
         let (hosts, lookups) = (Vec::new(), Vec::new());
-        Self { hosts, zone: None, entries: &[], lookups, timer, poll: 0 }
+        Self { hosts, zone: None, entries: &[], lookups, first: 0, timer, poll: 0 }
     }
 }
 
@@ -71,33 +76,45 @@ impl Drop for Resolver {
 }
 
 impl Resolver {
-    /// Follows a name and returns its number. What the running configuration knows of it is enough to begin
-    /// with; else it is looked up here and now, as nginx does for its own upstreams, but a failure is a
-    /// warning: nginx must start, and serve everything else, while a name cannot be resolved.
-    pub fn follow(&mut self, cf: &mut ngx_conf_t, name: &str, server: &str) -> usize {
+    /// Follows a name and returns its number; `warning` is for the case that it cannot be resolved now.
+    pub fn follow(&mut self, name: &str, warning: Warning, place: Place) -> usize {
         if let Some(number) = self.hosts.iter().position(|host| host.name == name) {
             return number;
         }
-        let found = match inherited(cf, name) {
-            // Who only sends a signal must not wait for a name server.
-            None if cf.only_signals() => Some((Vec::new(), true)),
-            None => lookup::now(name).ok().map(|addresses| (addresses, false)),
-            known => known,
-        };
-        if found.is_none() {
-            cf.warn(&Warning::HostNotFound { server: server.to_owned() });
-        }
-        let (addresses, failing) = found.unwrap_or((Vec::new(), true));
-        self.hosts.push(Host { name: name.to_owned(), addresses, failing, wanted: None });
+        let (name, addresses, failing, wanted) = (name.to_owned(), Vec::new(), true, None);
+        self.hosts.push(Host { name, addresses, failing, wanted, warning, place });
         self.hosts.len() - 1
     }
 
-    /// Asks nginx for the shared memory, once all names are known.
+    /// Finds the first addresses of all names, and asks nginx for the shared memory.
+    ///
+    /// What the running configuration knows of a name is enough to begin with; else it is looked up here and
+    /// now, as nginx does for its own upstreams, but a failure is a warning: nginx must start, and serve
+    /// everything else, while a name cannot be resolved.
     pub fn share(&mut self, cf: &mut ngx_conf_t) -> Result<(), Stop> {
-        if !self.hosts.is_empty() {
-            let data = ptr::from_mut(self).cast();
-            self.zone = Some(Zone::ask(cf, self.hosts.len(), Some(init_zone), data)?);
+        if self.hosts.is_empty() {
+            return Ok(());
         }
+        let mut unknown = Vec::new();
+        for host in &mut self.hosts {
+            match inherited(cf, &host.name) {
+                Some((addresses, failing)) => (host.addresses, host.failing) = (addresses, failing),
+                // Who only sends a signal must not wait for a name server.
+                None if cf.only_signals() => {}
+                None => unknown.push(host),
+            }
+        }
+        let names: Vec<&str> = unknown.iter().map(|host| &*host.name).collect();
+        let answers = lookup::all(&names);
+        for (host, answer) in unknown.into_iter().zip(answers) {
+            host.failing = answer.is_err();
+            host.addresses = answer.unwrap_or_default();
+            if host.failing {
+                cf.at(host.place, "", |cf| cf.warn(&host.warning));
+            }
+        }
+        let data = ptr::from_mut(self).cast();
+        self.zone = Some(Zone::ask(cf, self.hosts.len(), Some(init_zone), data)?);
         Ok(())
     }
 
@@ -182,7 +199,8 @@ impl Resolver {
         if unsafe { ngx_exiting } != 0 {
             return;
         }
-        for number in 0..self.hosts.len() {
+        let (first, len) = (self.first, self.hosts.len());
+        for number in (first..len).chain(0..first) {
             self.look_up(number);
         }
         if self.lookups.is_empty() {
@@ -212,7 +230,10 @@ impl Resolver {
         } else if entry.claim(due, now, next) {
             host.wanted = None;
             match Lookup::start(host.name.clone()) {
-                Ok(lookup) => self.lookups.push((number, lookup)),
+                Ok(lookup) => {
+                    self.lookups.push((number, lookup));
+                    self.first = (number + 1) % self.hosts.len();
+                }
                 Err(why) => self.publish(number, Err(why)),
             }
         }
@@ -229,7 +250,7 @@ impl Resolver {
             Ok(addresses) => {
                 if news {
                     let text = format!("\"{name}\" of \"clerk_proxy\" is resolved again");
-                    guard::log(NGX_LOG_NOTICE, &text);
+                    guard::log(NGX_LOG_WARN, &text);
                 }
                 let Some(lock) = self.zone.map(Zone::lock) else { return };
                 if entry.set_addresses(&lock, &addresses) {
@@ -271,8 +292,9 @@ fn inherited(cf: &ngx_conf_t, name: &str) -> Option<(Vec<IpAddr>, bool)> {
     // SAFETY: the zone is of this code, which gave it a `Resolver` that lives as long as its configuration.
     let old = unsafe { zone.data().cast::<Resolver>().as_ref() }?;
     let number = old.hosts.iter().position(|host| host.name == name)?;
-    let (_, addresses) = old.other_than(0, number)?;
-    Some((addresses, old.entries[number].is_failing()))
+    // Its workers go on asking for a name without addresses; there is nothing to wait for.
+    let addresses = old.other_than(0, number).map(|(_, addresses)| addresses);
+    Some((addresses.unwrap_or_default(), old.entries[number].is_failing()))
 }
 
 unsafe extern "C" fn init_zone(zone: *mut ngx_shm_zone_t, _old: *mut c_void) -> ngx_int_t {

@@ -7,7 +7,8 @@ use std::slice;
 use ngx::ffi::{
     ngx_array_t, ngx_command_t, ngx_conf_set_bufs_slot, ngx_conf_set_keyval_slot,
     ngx_conf_set_str_slot, ngx_http_complex_value_t, ngx_http_set_complex_value_slot,
-    ngx_http_set_complex_value_zero_slot, ngx_keyval_t, ngx_str_t,
+    ngx_http_set_complex_value_zero_slot, ngx_http_upstream_bind_set_slot,
+    ngx_http_upstream_local_t, ngx_keyval_t, ngx_str_t,
 };
 
 use super::stock::{Directive, Level, Stock, TEMP_FILE_WRITE_SIZE};
@@ -55,6 +56,8 @@ enum Slot {
     Value,
     /// A list of names and values.
     Pairs,
+    /// The address that connections come from.
+    Local,
 }
 
 impl Slot {
@@ -66,6 +69,7 @@ impl Slot {
             (ngx_http_set_complex_value_slot as *const (), Self::Value),
             (ngx_http_set_complex_value_zero_slot as *const (), Self::Value),
             (ngx_conf_set_keyval_slot as *const (), Self::Pairs),
+            (ngx_http_upstream_bind_set_slot as *const (), Self::Local),
         ];
         let found = slots.into_iter().find(|(setter, _)| *setter == set);
         found.map_or(Self::Word, |(_, slot)| slot)
@@ -109,6 +113,20 @@ impl Directive {
             Slot::Pairs => {
                 let pairs = pairs(words).iter().flat_map(|pair| [&pair.key, &pair.value]);
                 pairs.flat_map(|text| [&text.len.to_ne_bytes(), text.as_bytes()].concat()).collect()
+            }
+            Slot::Local => {
+                // SAFETY: such a slot, when set, is null or points to these settings, which live as long as the
+                // configuration, as do the address and the complex value in them where they are not null.
+                let (text, transparent) = unsafe {
+                    let Some(local) = (words[0] as *const ngx_http_upstream_local_t).as_ref()
+                    else {
+                        return Vec::new();
+                    };
+                    let value = local.value.as_ref().map(|value| value.value);
+                    (local.addr.as_ref().map(|addr| addr.name).or(value), local.transparent)
+                };
+                let text = text.map(|text| text.as_bytes().to_vec()).unwrap_or_default();
+                [&text[..], &transparent.to_ne_bytes()].concat()
             }
             Slot::Word | Slot::Buffers => words.map(usize::to_ne_bytes).concat(),
         }

@@ -14,6 +14,7 @@ use super::settings::Content;
 use super::stock::{Level, Stock};
 use crate::error::Error;
 
+const VERIFY: &str = "proxy_ssl_verify";
 /// What says whose certificate is expected, which nginx asks for each connection and not of the context.
 const NAMES: &[&str] = &["proxy_ssl_name", "proxy_ssl_server_name"];
 
@@ -21,6 +22,25 @@ const NAMES: &[&str] = &["proxy_ssl_name", "proxy_ssl_server_name"];
 pub fn context_of(connection: &Content) -> Content {
     let of_context = |name: &str| name.starts_with("proxy_ssl_") && !NAMES.contains(&name);
     connection.iter().filter(|(name, _)| of_context(name)).cloned().collect()
+}
+
+/// Whether connections with these settings are verified.
+pub fn is_verified(connection: &Content) -> bool {
+    connection
+        .iter()
+        .any(|(name, content)| *name == VERIFY && content.iter().any(|&byte| byte != 0))
+}
+
+/// The upstream that a merged location which is none of ours passes requests to without looking at its
+/// certificate.
+pub fn unverified_upstream(stock: &Stock, level: Level) -> Option<String> {
+    let conf = Shared::lend(stock, level)?.lender;
+    // SAFETY: see `Shared::borrow`; the upstream is null or one of the configuration.
+    unsafe {
+        let upstream = (*conf).upstream.as_ref()?;
+        let verified = !(*conf).ssl.is_null() && (*conf).ssl_verify == 1;
+        (!verified).then(|| String::from_utf8_lossy(upstream.host.as_bytes()).into_owned())
+    }
 }
 
 /// The upstream settings of the location whose context is shared.
@@ -35,7 +55,7 @@ impl Shared {
     /// Lets this location lend its context. `None` where this nginx keeps the settings at another place than
     /// the headers say; each location then has a context of its own.
     pub fn lend(stock: &Stock, level: Level) -> Option<Self> {
-        let directive = stock.get("proxy_ssl_verify")?;
+        let directive = stock.get(VERIFY)?;
         // SAFETY: the command's table entry lives as long as its module.
         let offset = unsafe { directive.command.as_ref() }.offset;
         // That the settings of upstreams come first in the proxy module's is no promise of nginx.

@@ -2,7 +2,7 @@
 //! locations that make their connections in the same way.
 
 use std::collections::HashMap;
-use std::num::NonZeroU32;
+use std::num::NonZeroU16;
 
 use ngx::ffi::{ngx_conf_t, ngx_http_upstream_srv_conf_t, NGX_HTTP_UPSTREAM_CREATE};
 use ngx::http::{HttpModuleMainConf, HttpModuleServerConf, NgxHttpUpstreamModule};
@@ -10,11 +10,12 @@ use ngx::http::{HttpModuleMainConf, HttpModuleServerConf, NgxHttpUpstreamModule}
 use super::cf::{ConfExt, Place, Stop, NO_MEMORY};
 use super::peers::Peers;
 use super::settings::Content;
-use super::{stock, Module};
+use super::{stock, tls, Module};
 use crate::directive::InForce;
 use crate::error::Error;
 use crate::frontend_api::Origin;
 use crate::recipe::{self, KEEPALIVE, ONLY_SERVER, SERVERS};
+use crate::warning::Warning;
 
 /// An address that is never connected to: it holds the place of those of a name.
 const PLACEHOLDER: &str = "127.0.0.1:9";
@@ -39,7 +40,28 @@ struct Key {
     connection: Content,
 }
 
+impl Key {
+    /// What differs first, as a user would call it.
+    fn difference(&self, other: &Self) -> Option<String> {
+        if self.scheme != other.scheme {
+            return Some("scheme".to_owned());
+        }
+        let only = |one: &Self, other: &Self| {
+            let mut settings = one.connection.iter();
+            settings.find(|setting| !other.connection.contains(setting)).map(|(name, _)| *name)
+        };
+        only(self, other).or_else(|| only(other, self)).map(str::to_owned)
+    }
+}
+
 impl Upstreams {
+    /// Whether `clerk_proxy` verifies the servers of a block of the user's.
+    pub fn verifies(&self, block: &str) -> bool {
+        // nginx reads names of upstreams without case.
+        let own = self.blocks.iter().find(|(name, _)| name.eq_ignore_ascii_case(block));
+        own.is_some_and(|(_, key)| tls::is_verified(&key.connection))
+    }
+
     /// The name of the upstream for a line: the user's own block, or the implicit one, made where there is
     /// none yet.
     pub fn name(
@@ -50,7 +72,7 @@ impl Upstreams {
         place: Place,
     ) -> Result<String, Stop> {
         let origin = &line.origin;
-        let keepalive = line.keepalive.map_or(KEEPALIVE, NonZeroU32::get).to_string();
+        let keepalive = line.keepalive.map_or(KEEPALIVE, NonZeroU16::get).to_string();
         let key = Key { scheme: origin.scheme(), server: origin.server(), keepalive, connection };
         if let Some(name) = origin.block_name().filter(|_| is_block(cf, origin)) {
             if line.keepalive.is_some() {
@@ -58,8 +80,9 @@ impl Upstreams {
             }
             // nginx keeps connections and TLS sessions by upstream: one that was not verified would serve
             // the other location.
-            if *self.blocks.entry(name.to_owned()).or_insert_with(|| key.clone()) != key {
-                return Err(Error::DividedBlock { name: name.to_owned() }.into());
+            let first = self.blocks.entry(name.to_owned()).or_insert_with(|| key.clone());
+            if let Some(differs) = first.difference(&key) {
+                return Err(Error::DividedBlock { name: name.to_owned(), differs }.into());
             }
             return Ok(name.to_owned());
         }
@@ -128,7 +151,12 @@ fn make(
         return Ok(());
     }
     let resolver = &mut Module::main_conf_mut(cf).ok_or(NO_MEMORY)?.resolver;
-    let followed = followed.map(|(host, port)| (resolver.follow(cf, host, &key.server), port));
+    let followed = followed.map(|(host, port)| {
+        // A word without a dot and a port looks like the name of a block.
+        let block = origin.block_name().filter(|name| !name.contains('.')).map(str::to_owned);
+        let warning = Warning::HostNotFound { server: key.server.clone(), block };
+        (resolver.follow(host, warning, place), port)
+    });
     let no_upstream = || Error::Internal("no upstream".to_owned());
     let &block = blocks(cf).last().ok_or_else(no_upstream)?;
     // SAFETY: the last upstream is the one that was just made.

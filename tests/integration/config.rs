@@ -112,18 +112,22 @@ fn keys() {
             LITERAL,
             "it does not begin with \"sk_live_\", copy it from the Clerk Dashboard",
         ),
-        key(
-            "file:/nowhere/key",
-            "key in file \"/nowhere/key\"",
-            "it cannot be read (No such file or directory (os error 2))",
-        ),
-        key(
-            "env:NOT_SET",
-            "key in environment variable \"NOT_SET\"",
-            "it is not set in the environment of this command, set it",
-        ),
     ] {
         expect(&location(&lines), 5, &message);
+    }
+    for (source, message) in [
+        (
+            "file:/nowhere/key",
+            "no key in file \"/nowhere/key\" in \"clerk_proxy\": it cannot be read (2: No such file or directory)",
+        ),
+        (
+            "env:NOT_SET",
+            "no key in environment variable \"NOT_SET\" in \"clerk_proxy\": it is not set in the environment \
+             of this command, set it",
+        ),
+    ] {
+        let line = format!("clerk_proxy https://app.dev/__clerk secret_key={source};");
+        expect(&location(&line), 5, message);
     }
     for (source, what) in [("file", "file"), ("env", "environment variable")] {
         let line = format!("clerk_proxy https://app.dev/__clerk secret_key={source}:%KEY%;");
@@ -140,13 +144,16 @@ fn keys() {
         (" x", "it has blanks or several lines, write the key alone"),
         ("sk_live_a\nsk_live_b\n", "it has blanks or several lines, write the key alone"),
     ] {
-        let message = format!("invalid key in file \"key\" in \"clerk_proxy\": {fault}");
-        expect(&location(file).file("key", content), 5, &message);
+        let config = location(file).file("key", content);
+        let path = config.folder.path().join("key");
+        let message =
+            format!("invalid key in file \"{}\" in \"clerk_proxy\": {fault}", path.display());
+        expect(&config, 5, &message);
     }
     expect(
         &location("clerk_proxy https://app.dev/__clerk;"),
         5,
-        "invalid key in environment variable \"CLERK_SECRET_KEY\" in \"clerk_proxy\": it is not set \
+        "no key in environment variable \"CLERK_SECRET_KEY\" in \"clerk_proxy\": it is not set \
          in the environment of this command, set it or write \
          \"secret_key=file:/etc/nginx/clerk_secret_key\"",
     );
@@ -209,21 +216,45 @@ fn blocks_of_the_user() {
              }}"
         ))
     };
-    let divided =
-        "\"clerk_proxy\" uses upstream \"own\" with another scheme or other \"proxy_ssl_*\" \
-                   settings than a location before, whose connections it would reuse, write an \
-                   \"upstream\" block for each";
-    for second in
-        ["http://own;", "https://own; proxy_ssl_verify off;", "https://own; proxy_ssl_crl x;"]
-    {
-        expect(&config("https://own;", second), 5, divided);
+    for (second, differs) in [
+        ("http://own;", "scheme"),
+        ("https://own; proxy_ssl_verify off;", "proxy_ssl_verify"),
+        ("https://own; proxy_ssl_crl x;", "proxy_ssl_crl"),
+        ("https://own; proxy_bind 127.0.0.1;", "proxy_bind"),
+    ] {
+        let message = format!(
+            "\"{differs}\" of \"clerk_proxy\" is not that of an earlier location with upstream \"own\", whose \
+             connections nginx would reuse here, write it alike or an \"upstream\" block for each"
+        );
+        expect(&config("https://own;", second), 5, &message);
     }
     let keepalive =
         "parameter \"keepalive=\" in \"clerk_proxy\" does not reach upstream \"own\", write \
                      \"keepalive\" in that block";
     expect(&config("https://own;", "https://own keepalive=1;"), 5, keepalive);
-    let (ok, printed) = config("https://own/x;", "https://own/y; proxy_read_timeout 1s;").check();
-    assert!(ok, "{printed}");
+    good(&config("https://own/x; proxy_bind 127.0.0.1;", "https://own/y; proxy_bind 127.0.0.1;"));
+}
+
+#[test]
+fn blocks_that_others_use_unverified() {
+    let config = |own: &str, stock: &str| {
+        Config::new(&format!(
+            "upstream Own {{ server 127.0.0.1:1; }}\n\
+             server {{ location /__clerk/ {{ clerk_proxy https://app.dev/__clerk secret_key=%KEY% upstream={own} }}\n\
+             location /stock/ {{ {stock} }} }}"
+        ))
+    };
+    for stock in ["proxy_pass https://own;", "proxy_pass http://own/x/;"] {
+        let message = "\"proxy_pass\" in location \"/stock/\" uses upstream \"Own\" without \
+                       \"proxy_ssl_verify on\", and \"clerk_proxy\" would send the secret key over its \
+                       connections, write an \"upstream\" block for each";
+        let (ok, printed) = config("https://own;", stock).check();
+        assert!(!ok && printed.contains(message), "{printed}");
+    }
+    let verified = "proxy_ssl_verify on; proxy_ssl_trusted_certificate ca.pem;";
+    good(&config("https://own;", &format!("proxy_pass https://own; {verified}")));
+    good(&config("https://own; proxy_ssl_verify off;", "proxy_pass https://own;"));
+    good(&config("http://own;", "proxy_pass http://own;"));
 }
 
 #[test]

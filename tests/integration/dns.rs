@@ -77,9 +77,9 @@ fn nginx_starts_before_its_name_can_be_resolved() {
 
     // What the reload finds is used at once.
     dns.answer("fapi.test", &[net.ip(2)]);
-    let _fapi = Fapi::at(net.ip(2), port);
+    let fapi = Fapi::at(net.ip(2), port);
     nginx.reload();
-    assert_eq!(nginx.get("/__clerk/v1").status, 200);
+    until_at(&mut nginx, &fapi, "the name is found");
     assert_eq!(count(&nginx, &warning), 1);
 }
 
