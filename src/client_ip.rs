@@ -15,12 +15,21 @@ impl Form {
     /// The form of the values of an nginx expression: only the CDN `CloudFront` writes a port behind a bare
     /// address.
     pub fn of(expression: &str) -> Self {
-        if expression.contains("http_cloudfront_viewer_address") {
+        // The names of variables have no case.
+        if expression.to_ascii_lowercase().contains("http_cloudfront_viewer_address") {
             Self::AlwaysPort
         } else {
             Self::Usual
         }
     }
+}
+
+/// Whether an expression of nginx is `$name` or `${name}`: anything else is no address, or that of everybody.
+pub fn is_one_variable(expression: &str) -> bool {
+    let name = expression.strip_prefix('$').unwrap_or_default();
+    let name = name.strip_prefix('{').and_then(|name| name.strip_suffix('}')).unwrap_or(name);
+    let is_capture = name.starts_with(|c: char| c.is_ascii_digit());
+    !name.is_empty() && !is_capture && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
 }
 
 /// The address in a value, without brackets and port; nothing if the value is anything else. Zone ids mean
@@ -109,9 +118,21 @@ mod tests {
     }
 
     #[test]
+    fn variables() {
+        for expression in ["$remote_addr", "${http_x_real_ip}"] {
+            assert!(is_one_variable(expression), "{expression}");
+        }
+        for expression in
+            ["", "$", "$1", "${}", "${x", "remote_addr", "$a$b", "$a,$b", " $a", "192.0.2.1"]
+        {
+            assert!(!is_one_variable(expression), "{expression}");
+        }
+    }
+
+    #[test]
     fn forms() {
         assert_eq!(Form::of("$http_cloudfront_viewer_address"), Form::AlwaysPort);
-        assert_eq!(Form::of("${http_cloudfront_viewer_address}"), Form::AlwaysPort);
+        assert_eq!(Form::of("${HTTP_CloudFront_Viewer_Address}"), Form::AlwaysPort);
         assert_eq!(Form::of("$http_cf_connecting_ip"), Form::Usual);
     }
 

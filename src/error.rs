@@ -23,6 +23,8 @@ pub enum Error {
     Upstream { directive: Option<&'static str>, value: String, fault: UrlFault },
     /// The value of `keepalive=` is no number of connections.
     Keepalive(String),
+    /// An expression that is not the address of a client.
+    ClientIp(String),
     /// A `keepalive=` that counts for nothing, since the upstream is a block of the user's.
     KeepaliveOfBlock { name: String },
     /// Two lines whose connections differ use one block of the user's.
@@ -79,6 +81,12 @@ impl fmt::Display for Error {
                     ": {fault}, write an origin such as \"https://frontend-api.clerk.dev\""
                 )
             }
+            Self::ClientIp(value) => write!(
+                f,
+                "invalid value \"{}\" in \"clerk_proxy_client_ip\": it is not one variable, write one such as \
+                 \"$http_cf_connecting_ip\"",
+                shown(value)
+            ),
             Self::Keepalive(value) => write!(
                 f,
                 "invalid parameter \"keepalive={}\" in \"clerk_proxy\", write the number of idle \
@@ -116,7 +124,7 @@ impl fmt::Display for Error {
             Self::OtherHandler { location } => write!(
                 f,
                 "\"clerk_proxy\" conflicts with another content handler in location \"{location}\", \
-                 remove \"proxy_pass\" or what else answers requests there"
+                 remove what else answers requests there, such as \"proxy_pass\" or \"empty_gif\""
             ),
             Self::NestedProxyPass { location } => write!(
                 f,

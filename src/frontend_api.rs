@@ -1,6 +1,6 @@
 //! ORIGIN: where the Frontend API is, as in `upstream=https://frontend-api.clerk.dev`.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use crate::proxy_url::{parse_http_url, UrlFault};
 
@@ -83,6 +83,17 @@ impl Origin {
     /// Whether connections go to a socket.
     pub fn is_unix(&self) -> bool {
         matches!(self.address, Address::Unix(_))
+    }
+
+    /// Whether connections stay on this machine.
+    pub fn is_local(&self) -> bool {
+        match &self.address {
+            Address::Host { name, .. } => {
+                let ip = name.trim_matches(['[', ']']).parse::<IpAddr>();
+                name == "localhost" || ip.is_ok_and(|ip| ip.is_loopback())
+            }
+            Address::Unix(_) => true,
+        }
     }
 
     /// `https` or `http`.
@@ -193,6 +204,14 @@ mod tests {
         for typed in ["http://127.0.0.1", "https://[::1]:8443", "http://unix:/run/f.sock"] {
             assert_eq!(of(typed).name_and_port(), None, "{typed}");
         }
+    }
+
+    #[test]
+    fn what_stays_on_this_machine() {
+        let is_local = |typed| Origin::parse(typed).unwrap().is_local();
+        assert!(is_local("http://localhost:81") && is_local("http://127.1.2.3"));
+        assert!(is_local("http://[::1]") && is_local("http://unix:/run/f.sock"));
+        assert!(!is_local("http://192.0.2.1") && !is_local("http://fapi.test"));
     }
 
     #[test]

@@ -33,6 +33,8 @@ pub enum UrlFault {
     Variable,
     /// `$name` elsewhere than in the host.
     VariableOutsideHost,
+    /// `$1`, which any regular expression replaces.
+    Capture,
     /// A blank, a control character or a byte above 0x7e.
     NotAscii,
     /// A path that a browser or nginx would change: `//`, dot segments, `%`, `\`.
@@ -55,6 +57,9 @@ impl fmt::Display for UrlFault {
             Self::Query => f.write_str("it has a query"),
             Self::Fragment => f.write_str("it has a fragment"),
             Self::Variable => f.write_str("variables are not supported here"),
+            Self::Capture => {
+                f.write_str("\"$1\" changes with each regular expression, name the capture")
+            }
             Self::VariableOutsideHost => f.write_str("variables can stand in its host alone"),
             Self::NotAscii => f.write_str("it has a blank or a character outside ASCII"),
             Self::Path(path) => write!(f, "its path \"{}\" is not in plain form", shown(path)),
@@ -97,7 +102,7 @@ impl ProxyUrl {
     /// Whether `value`, which this URL became with the values of its variables, can be sent to Clerk.
     pub fn is_met_by(&self, value: &str) -> bool {
         let met = Self::parse(value).is_ok_and(|url| url.prefix() == self.prefix());
-        met && !value.contains('$')
+        met && !value.contains('$') && !value.ends_with('/')
     }
 
     /// The value of `Clerk-Proxy-Url`: the URL as typed, without trailing slashes.
@@ -146,6 +151,9 @@ fn without_variables(host: &str) -> Result<String, UrlFault> {
         if name.is_empty() {
             return Err(invalid());
         }
+        if name.starts_with(|c: char| c.is_ascii_digit()) {
+            return Err(UrlFault::Capture);
+        }
         plain.push('v');
         plain.push_str(rest);
     }
@@ -193,6 +201,11 @@ pub fn parse_http_url(typed: &str) -> Result<(Url, &str), UrlFault> {
     }
     // It reads numbers as addresses: "2" is 0.0.0.2.
     let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
+    // An empty label is left where a variable of a name like "$tenant.app.dev" is empty.
+    let labels_are_empty = host.starts_with('.') || host.contains("..");
+    if labels_are_empty {
+        return Err(UrlFault::Malformed("empty label in the host".to_owned()));
+    }
     if !authority.starts_with('[')
         && url.host_str().is_none_or(|read| !read.eq_ignore_ascii_case(host))
     {
@@ -264,6 +277,8 @@ mod tests {
             ("https://$/x", UrlFault::Malformed("invalid variable name".into())),
             ("https://${host/x", UrlFault::Malformed("invalid variable name".into())),
             ("https://$a@$b/x", UrlFault::Credentials),
+            ("https://$1.app.dev/x", UrlFault::Capture),
+            ("https://.app.dev/x", UrlFault::Malformed("empty label in the host".into())),
             ("https://app.dev:$port/x", UrlFault::Malformed("invalid port number".into())),
             ("https://app.dev/x ", UrlFault::NotAscii),
             ("https://app.dev/\nx", UrlFault::NotAscii),
@@ -309,6 +324,10 @@ mod tests {
             "https://u@app.dev/x",
             "https://$host/x",
             "https://app.dev/x/y",
+            "https://.app.dev/x",
+            "https://a..b/x",
+            "https://./x",
+            "https://app.dev/x/",
             "https://app\0.dev/x",
             "https://app_dev,b.dev/x",
         ] {

@@ -110,8 +110,15 @@ pub const RECIPE: &[Line] = &[
     // Since nginx 1.27.2.
     contract("proxy_pass_trailers", &["on"]),
     // Redirects to the Frontend API come back to the proxy; "//host" goes elsewhere and stays.
-    contract("proxy_redirect", &["~*^{base_url_regex}([/?].*)?$", "{proxy_url}$1"]),
-    contract("proxy_redirect", &["~^{base_path_regex}/([^/].*)?$", "{proxy_url}/$1"]),
+    // Named, since a variable in the proxy URL may have captures of its own.
+    contract(
+        "proxy_redirect",
+        &["~*^{base_url_regex}(?<clerk_proxy_rest>[/?].*)?$", "{proxy_url}$clerk_proxy_rest"],
+    ),
+    contract(
+        "proxy_redirect",
+        &["~^{base_path_regex}/(?<clerk_proxy_rest>[^/].*)?$", "{proxy_url}/$clerk_proxy_rest"],
+    ),
     // clerk-js gives up after 7 s: two addresses must have been tried before.
     tuning("proxy_connect_timeout", &["3s"]),
     tuning("proxy_next_upstream_timeout", &["5s"]),

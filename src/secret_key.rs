@@ -110,9 +110,28 @@ pub enum KeyFault {
     NotAName,
     /// Something that does not begin as secret keys do.
     Form,
+    /// A `$` in front of the key itself.
+    Dollar,
+    /// `$1`, which any regular expression replaces.
+    Capture,
+    /// `$CLERK_SECRET_KEY`, which the shell knows and nginx does not.
+    ShellVariable,
 }
 
 impl KeyFault {
+    /// What is wrong with an expression that can be no variable of nginx.
+    pub fn of_expression(text: &str) -> Option<Self> {
+        if text.contains("sk_live_") || text.contains("sk_test_") {
+            return Some(Self::Dollar);
+        }
+        let captures = text.split('$').skip(1).map(|part| part.trim_start_matches('{'));
+        if captures.into_iter().any(|name| name.starts_with(|c: char| c.is_ascii_digit())) {
+            return Some(Self::Capture);
+        }
+        let name = text.trim_start_matches(['$', '{']).trim_end_matches('}');
+        (name == DEFAULT_VARIABLE).then_some(Self::ShellVariable)
+    }
+
     /// Whether there is nothing that could be a key.
     pub fn is_absence(&self) -> bool {
         matches!(self, Self::Missing | Self::NotSet | Self::Unreadable(_))
@@ -138,11 +157,21 @@ impl fmt::Display for KeyFault {
             ),
             Self::Blank => f.write_str("it has blanks or several lines, write the key alone"),
             Self::Character => {
-                f.write_str("it has a character other than letters, digits, \"_\" and \"-\"")
+                f.write_str(
+                    "it has a character other than letters, digits, \"_\" and \"-\", write the key alone",
+                )
             }
             Self::NotAName => {
                 f.write_str("this is the key itself, write it without \"file:\" or \"env:\"")
             }
+            Self::Dollar => f.write_str("it has a \"$\", which keys have not, write the key alone"),
+            Self::Capture => {
+                f.write_str("\"$1\" changes with each regular expression, name the capture")
+            }
+            Self::ShellVariable => write!(
+                f,
+                "nginx has no such variable, write \"env:{DEFAULT_VARIABLE}\""
+            ),
             Self::Form => {
                 f.write_str("it does not begin with \"sk_live_\", copy it from the Clerk Dashboard")
             }
@@ -253,6 +282,16 @@ mod tests {
             assert_eq!(SecretKey::parse(bytes.as_bytes()), Err(fault), "{bytes:?}");
         }
         assert_eq!(SecretKey::parse(b"sk_live_\xff"), Err(KeyFault::Character));
+    }
+
+    #[test]
+    fn expressions() {
+        assert_eq!(KeyFault::of_expression("$clerk_key"), None);
+        assert_eq!(KeyFault::of_expression("$sk_live_Two"), Some(KeyFault::Dollar));
+        assert_eq!(KeyFault::of_expression("x${1}"), Some(KeyFault::Capture));
+        for text in ["$CLERK_SECRET_KEY", "${CLERK_SECRET_KEY}"] {
+            assert_eq!(KeyFault::of_expression(text), Some(KeyFault::ShellVariable));
+        }
     }
 
     proptest! {

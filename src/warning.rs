@@ -19,6 +19,8 @@ pub enum Warning {
     PlainUrl { url: String },
     /// The server is not verified.
     Unverified,
+    /// Connections to another machine without TLS.
+    PlainUpstream { server: String },
     /// Request headers are logged.
     DebugLog,
     /// A directive that answers 401.
@@ -57,6 +59,11 @@ impl fmt::Display for Warning {
             Self::Unverified => f.write_str(
                 "\"proxy_ssl_verify off\" beside \"clerk_proxy\" sends the secret key to whoever answers, \
                  write \"proxy_ssl_trusted_certificate\" with the CA of that server",
+            ),
+            Self::PlainUpstream { server } => write!(
+                f,
+                "upstream \"http://{}\" of \"clerk_proxy\" gets the secret key without TLS, write \"https://\"",
+                shown(server)
             ),
             Self::DebugLog => f.write_str(
                 "\"error_log\" at level \"debug\" shows the secret key of \"clerk_proxy\" in this nginx, \

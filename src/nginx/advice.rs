@@ -3,29 +3,53 @@
 use std::ffi::{c_void, CStr};
 use std::ptr;
 
-use ngx::ffi::{ngx_conf_t, ngx_http_complex_value_t, ngx_log_t, ngx_str_t};
+use ngx::ffi::{
+    ngx_conf_t, ngx_cycle_t, ngx_event_conf_t, ngx_event_core_module, ngx_events_module,
+    ngx_http_complex_value_t, ngx_log_t, ngx_str_t, NGX_LOG_WARN,
+};
 
-use super::cf::ConfExt;
+use super::conf::MainConf;
+use super::guard;
 use super::stock::{self, Level};
 use crate::warning::Warning;
 
-/// Warns of settings in force in a location with `clerk_proxy`.
-pub fn give(cf: &mut ngx_conf_t, level: Level) {
-    if logs_requests(level.core().error_log) {
-        cf.warn(&Warning::DebugLog);
-    }
+/// The directives in force in a location that answer with 401.
+pub fn unauthorized(cf: &ngx_conf_t, level: Level) -> Vec<&'static str> {
+    let mut found = Vec::new();
     let realm = first_field(cf, level, c"ngx_http_auth_basic_module", "auth_basic");
     // SAFETY: the realm, null or a complex value, is at the offset of its directive, which is 0.
     let realm = realm.and_then(|field| unsafe {
         field.cast::<*const ngx_http_complex_value_t>().read().as_ref()
     });
     if realm.is_some_and(|realm| realm.value.as_bytes() != b"off") {
-        cf.warn(&Warning::Unauthorized { directive: "auth_basic" });
+        found.push("auth_basic");
     }
     let uri = first_field(cf, level, c"ngx_http_auth_request_module", "auth_request");
     // SAFETY: the URI comes first in the module's settings, which are larger than it.
     if uri.is_some_and(|field| unsafe { field.cast::<ngx_str_t>().read() }.len > 0) {
-        cf.warn(&Warning::Unauthorized { directive: "auth_request" });
+        found.push("auth_request");
+    }
+    found
+}
+
+/// Warns of a log with the headers of requests, once all of the configuration is read: the log of the whole server
+/// may be named last. A subrequest writes to the log of its main request's location, whichever that is.
+pub fn warn_of_debug_logs(cycle: &ngx_cycle_t, main: &MainConf) {
+    let everywhere = main.logs_requests || logs_requests(cycle.log) || has_debug_connections(cycle);
+    if let Some(place) = main.first.filter(|_| everywhere) {
+        guard::log(NGX_LOG_WARN, &format!("{} in {place}", Warning::DebugLog));
+    }
+}
+
+/// Whether `debug_connection` has requests logged, whatever the level.
+fn has_debug_connections(cycle: &ngx_cycle_t) -> bool {
+    // SAFETY: each core module has its place in `conf_ctx`; that of the events module, where it is not null, has
+    // the settings of all of its modules, of which the first is its core.
+    unsafe {
+        let events = *cycle.conf_ctx.add(ngx_events_module.index);
+        let Some(confs) = events.cast::<*mut *mut c_void>().as_ref() else { return false };
+        let conf = (*confs.add(ngx_event_core_module.ctx_index)).cast::<ngx_event_conf_t>();
+        conf.as_ref().is_some_and(|conf| conf.debug_connection.nelts > 0)
     }
 }
 
@@ -43,10 +67,10 @@ fn first_field(
 }
 
 /// Whether the headers of requests are logged, which only a build with debugging does.
-fn logs_requests(mut log: *const ngx_log_t) -> bool {
+pub fn logs_requests(mut log: *const ngx_log_t) -> bool {
     const DEBUG_HTTP: usize = ngx::ffi::NGX_LOG_DEBUG_HTTP as usize;
     while let Some(this) = ptr::NonNull::new(log.cast_mut()) {
-        // SAFETY: a merged location has a list of logs that ends with null.
+        // SAFETY: logs are a list that ends with null.
         let this = unsafe { this.as_ref() };
         if cfg!(nginx_debug) && this.log_level & DEBUG_HTTP != 0 {
             return true;

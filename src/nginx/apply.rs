@@ -1,5 +1,6 @@
 //! The recipe put into one location, as if the user had written its lines there.
 
+use std::cell::RefCell;
 use std::env;
 use std::mem;
 use std::path::Path;
@@ -86,6 +87,9 @@ impl Block<'_> {
         if line.origin.tls && !verified {
             cf.warn(&Warning::Unverified);
         }
+        if !line.origin.tls && !in_block && !line.origin.is_local() {
+            cf.warn(&Warning::PlainUpstream { server: line.origin.server() });
+        }
         let context =
             if verified { self.share_context(cf, tls::context_of(&connection))? } else { None };
         let delegate = self.delegate(cf, connection)?;
@@ -106,6 +110,7 @@ impl Block<'_> {
             location: location_name(core),
             place: self.place,
             context,
+            unauthorized: RefCell::default(),
             url: if line.url.has_variables() {
                 Some((line.url.clone(), Expression::compile(cf, line.url.as_str())?))
             } else {

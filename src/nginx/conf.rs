@@ -4,7 +4,8 @@
 //! configurations of all blocks are then still as the user wrote them, so that the order of his lines does
 //! not matter and the stock modules merge, check and compile what we add as if he had written it.
 
-use std::collections::HashMap;
+use std::cell::RefCell;
+use std::collections::{HashMap, HashSet};
 use std::ffi::c_void;
 use std::rc::Rc;
 
@@ -19,9 +20,8 @@ use super::settings::{Content, UserSettings};
 use super::stock::{Level, Stock};
 use super::tls::{self, Shared};
 use super::upstream::Upstreams;
-use super::variables::Indexes;
 use super::{advice, handler, key, Module};
-use crate::client_ip::Form;
+use crate::client_ip::{is_one_variable, Form};
 use crate::directive::{parse_origin, ClerkProxy, InForce};
 use crate::error::Error;
 use crate::frontend_api::Origin;
@@ -37,14 +37,16 @@ pub struct MainConf {
     /// Whether there is any `clerk_proxy`; without one nothing below happens.
     pub used: bool,
     stock: Option<Rc<Stock>>,
+    /// Where the first `clerk_proxy` stands.
+    pub first: Option<Place>,
+    /// Whether the log of any location has the headers of requests.
+    pub logs_requests: bool,
     /// The upstreams in use.
     pub upstreams: Upstreams,
     /// The names that implicit upstreams follow.
     pub resolver: Resolver,
     /// The TLS contexts, by what they are made of.
     pub contexts: HashMap<Content, Shared>,
-    /// Where requests keep the values of the module's variables.
-    pub variables: Option<Indexes>,
 }
 
 /// What is known per block.
@@ -98,6 +100,8 @@ pub struct Proxy {
     pub place: Place,
     /// The TLS context, where connections are verified.
     pub context: Option<Shared>,
+    /// The directives in force that answer with 401, each told of once.
+    pub unauthorized: RefCell<HashSet<&'static str>>,
     /// The proxy URL, where its host holds variables.
     pub url: Option<(ProxyUrl, Expression)>,
     /// The key, where it holds variables.
@@ -138,10 +142,16 @@ pub fn clerk_proxy(cf: &mut ngx_conf_t) -> Result<(), Stop> {
     if line.url.scheme() == "http" {
         cf.warn(&Warning::PlainUrl { url: line.url.as_str().to_owned() });
     }
+    if line.url.has_variables() {
+        // What is wrong with them is said here, where they stand.
+        Expression::compile(cf, line.url.as_str())?;
+    }
     let read = |source| key::read(cf, CLERK_PROXY, source);
     let key = line.key.as_ref().map(read).transpose()?;
     own.written = Some(Written { line, key, place: cf.place() });
-    Module::main_conf_mut(cf).ok_or(NO_MEMORY)?.used = true;
+    let main = Module::main_conf_mut(cf).ok_or(NO_MEMORY)?;
+    main.used = true;
+    main.first.get_or_insert(cf.place());
     Ok(())
 }
 
@@ -160,7 +170,13 @@ pub fn clerk_proxy_upstream(cf: &mut ngx_conf_t) -> Result<(), Stop> {
 
 /// `clerk_proxy_client_ip VALUE;`
 pub fn clerk_proxy_client_ip(cf: &mut ngx_conf_t) -> Result<(), Stop> {
-    let read = |cf: &mut ngx_conf_t| Ok(value(cf).into());
+    let read = |cf: &mut ngx_conf_t| {
+        let text = value(cf);
+        if !is_one_variable(&text) {
+            return Err(Error::ClientIp(text).into());
+        }
+        Ok(text.into())
+    };
     set_default(cf, CLIENT_IP, |defaults| &mut defaults.client_ip, read)
 }
 
@@ -265,6 +281,9 @@ fn in_force_with(
 pub fn complete(cf: &mut ngx_conf_t) -> Result<(), Stop> {
     let own = Module::location_conf(cf).ok_or(NO_MEMORY)?;
     let level = Level::current(cf).ok_or(NO_MEMORY)?;
+    if advice::logs_requests(level.core().error_log) {
+        Module::main_conf_mut(cf).ok_or(NO_MEMORY)?.logs_requests = true;
+    }
     let Some(proxy) = own.proxy.as_deref() else {
         let main = Module::main_conf(cf).ok_or(NO_MEMORY)?;
         let name = main.stock.as_deref().and_then(|stock| tls::unverified_upstream(stock, level));
@@ -276,12 +295,14 @@ pub fn complete(cf: &mut ngx_conf_t) -> Result<(), Stop> {
             None => Ok(()),
         };
     };
-    // `if` and `limit_except` would say the same once more.
-    if level.core().noname() == 0 {
-        citing(cf, proxy.place, |cf| {
-            advice::give(cf, level);
-            Ok(())
-        })?;
+    for directive in advice::unauthorized(cf, level) {
+        // `if` and `limit_except` inherit what was said already.
+        if proxy.unauthorized.borrow_mut().insert(directive) {
+            citing(cf, proxy.place, |cf| {
+                cf.warn(&Warning::Unauthorized { directive });
+                Ok(())
+            })?;
+        }
     }
     proxy.context.map_or(Ok(()), |context| context.complete(level))
 }

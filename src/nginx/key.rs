@@ -10,6 +10,7 @@ use ngx::ffi::{ngx_conf_full_name, ngx_conf_t};
 use zeroize::Zeroizing;
 
 use super::cf::{ConfExt, Stop, NO_MEMORY, OK};
+use super::expression::Expression;
 use crate::error::Error;
 use crate::secret_key::{Key, KeyFault, SecretKey, Source, DEFAULT_VARIABLE};
 use crate::warning::Warning;
@@ -17,6 +18,11 @@ use crate::warning::Warning;
 /// Reads the key that a directive names.
 pub fn read(cf: &mut ngx_conf_t, directive: &'static str, source: &Source) -> Result<Key, Stop> {
     if let Source::Expression(text) = source {
+        if let Some(fault) = KeyFault::of_expression(text) {
+            return Err(Error::SecretKey { directive, source: source.to_string(), fault }.into());
+        }
+        // What is wrong with it is said here, where it stands.
+        Expression::compile(cf, text)?;
         return Ok(Key::Expression(text.clone()));
     }
     // The environment of "nginx -s" is its own and has no key.
@@ -47,7 +53,7 @@ pub fn read(cf: &mut ngx_conf_t, directive: &'static str, source: &Source) -> Re
             if all_can_read(Path::new(path)) {
                 cf.warn(&Warning::ReadableKeyFile { directive, path: path.clone() });
             }
-            fs::read(path).map(Zeroizing::new).map_err(|why| KeyFault::Unreadable(words(&why)))
+            read_file(path)
         }
         Source::Default | Source::Expression(_) => {
             from_environment(DEFAULT_VARIABLE, KeyFault::Missing)
@@ -62,6 +68,15 @@ pub fn read(cf: &mut ngx_conf_t, directive: &'static str, source: &Source) -> Re
 
 fn from_environment(name: &str, missing: KeyFault) -> Result<Zeroizing<Vec<u8>>, KeyFault> {
     env::var_os(name).map(|value| Zeroizing::new(value.into_vec())).ok_or(missing)
+}
+
+fn read_file(path: &str) -> Result<Zeroizing<Vec<u8>>, KeyFault> {
+    let unreadable = |why: std::io::Error| KeyFault::Unreadable(words(&why));
+    // A pipe would make nginx wait.
+    if !fs::metadata(path).map_err(unreadable)?.is_file() {
+        return Err(KeyFault::Unreadable("it is no regular file".to_owned()));
+    }
+    fs::read(path).map(Zeroizing::new).map_err(unreadable)
 }
 
 /// The system's words for an error, as nginx prints them: `2: No such file or directory`.

@@ -126,6 +126,7 @@ pub static mut ngx_http_clerk_proxy_module: ngx_module_t = ngx_module_t {
     ctx: addr_of!(MODULE_CONTEXT) as *mut c_void,
     commands: addr_of_mut!(COMMANDS).cast(),
     type_: NGX_HTTP_MODULE as ngx_uint_t,
+    init_module: Some(init_module),
     init_process: Some(init_process),
     ..ngx_module_t::default()
 };
@@ -217,6 +218,17 @@ unsafe extern "C" fn filter_postconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t 
         filter::install(cf)?;
         upstream::install(cf)
     })
+}
+
+unsafe extern "C" fn init_module(cycle: *mut ngx_cycle_t) -> ngx_int_t {
+    // SAFETY: nginx hands out the cycle that it has read.
+    let cycle = unsafe { &*cycle };
+    guard::process("init_module", (), || {
+        if let Some(main) = Module::main_conf(cycle) {
+            advice::warn_of_debug_logs(cycle, main);
+        }
+    });
+    cf::OK
 }
 
 unsafe extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {

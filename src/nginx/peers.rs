@@ -13,7 +13,7 @@ use ngx::ffi::{
     ngx_http_upstream_srv_conf_t, ngx_http_upstream_state_t, ngx_int_t, ngx_msec_t,
     ngx_parse_addr_port, ngx_pcalloc, ngx_pool_t, ngx_str_t, ngx_uint_t,
 };
-use ngx::http::{HttpModuleMainConf, HttpModuleServerConf};
+use ngx::http::{HttpModuleLocationConf, HttpModuleMainConf, HttpModuleServerConf};
 
 use super::cf::{self, ERROR, OK};
 use super::{guard, Module};
@@ -21,23 +21,42 @@ use super::{guard, Module};
 /// What is known per `server` and `upstream` block.
 #[derive(Default)]
 pub struct SrvConf {
-    /// The addresses of an implicit upstream.
+    /// Those of an implicit upstream, or of a block of the user's that `clerk_proxy` uses.
     pub peers: Option<Peers>,
 }
 
-/// The addresses of one implicit upstream.
+/// Whose servers they are.
+#[derive(Clone, Copy)]
+pub enum Owner {
+    /// An implicit upstream: the addresses of a name that the resolver follows, with the port, or those that
+    /// nginx knows for good.
+    Module(Option<(usize, u16)>),
+    /// The user, in a block whose servers `clerk_proxy` verifies.
+    User,
+}
+
+/// The servers of one upstream.
 pub struct Peers {
-    /// The name that the resolver follows, and the port.
-    followed: Option<(usize, u16)>,
+    owner: Owner,
     original: ngx_http_upstream_init_peer_pt,
     /// The list in use, where it is not the one that nginx made at the start.
     list: Option<Rc<List>>,
 }
 
 impl Peers {
-    /// The addresses of a name that the resolver follows, with the port, or those that nginx knows for good.
-    pub fn new(followed: Option<(usize, u16)>) -> Self {
-        Self { followed, original: None, list: None }
+    /// The servers that are known when the configuration is read.
+    pub fn new(owner: Owner) -> Self {
+        Self { owner, original: None, list: None }
+    }
+
+    /// Whether the request may have a connection, which `clerk_proxy` may use after it. No setting tells where a
+    /// `proxy_pass` with variables leads, nor what a client makes of them.
+    fn admits(&self, r: &ngx_http_request_t) -> bool {
+        let ours = Module::location_conf(r).is_some_and(|conf| conf.proxy.is_some());
+        // SAFETY: nginx chooses a server for a request with an upstream and its settings.
+        let verified =
+            || unsafe { (*r.upstream).ssl() == 1 && (*(*r.upstream).conf).ssl_verify == 1 };
+        ours || (matches!(self.owner, Owner::User) && verified())
     }
 
     /// Has nginx ask us first when a request needs a server.
@@ -51,7 +70,7 @@ impl Peers {
         r: &ngx_http_request_t,
         upstream: &mut ngx_http_upstream_srv_conf_t,
     ) -> Option<()> {
-        let Some((host, port)) = self.followed else { return Some(()) };
+        let Owner::Module(Some((host, port))) = self.owner else { return Some(()) };
         let resolver = &mut Module::main_conf_mut(r)?.resolver;
         resolver.want(host);
         let current = self.list.as_ref().map_or(0, |list| list.generation);
@@ -301,12 +320,24 @@ unsafe extern "C" fn init_peer(
         else {
             return ERROR;
         };
+        if !peers.admits(r) {
+            let name = String::from_utf8_lossy(upstream.host.as_bytes()).into_owned();
+            guard::error(
+                r,
+                &format!("upstream \"{name}\" of \"clerk_proxy\" is not for this location"),
+            );
+            return ERROR;
+        }
+        let Owner::Module(followed) = peers.owner else {
+            prepared = Some((peers.original, None));
+            return OK;
+        };
         let list = match peers.refresh(r, upstream) {
             Some(()) => peers.list.clone(),
             None => return ERROR,
         };
         let tries = list.as_ref().map(|list| list.len);
-        let host = peers.followed.map(|(host, _)| host);
+        let host = followed.map(|(host, _)| host);
         let held = Use { request: r, host, peers: upstream.peer.data.cast(), _list: list };
         // SAFETY: the pool is the request's.
         if unsafe { cf::keep(r.pool, held) }.is_none() {

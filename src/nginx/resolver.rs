@@ -11,8 +11,8 @@ use std::ptr;
 
 use ngx::ffi::{
     ngx_add_timer, ngx_conf_t, ngx_current_msec, ngx_cycle_t, ngx_del_timer, ngx_event_t,
-    ngx_exiting, ngx_http_module, ngx_int_t, ngx_msec_t, ngx_process, ngx_shm_zone_t, NGX_LOG_INFO,
-    NGX_LOG_WARN, NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER,
+    ngx_exiting, ngx_int_t, ngx_msec_t, ngx_process, ngx_shm_zone_t, NGX_LOG_INFO, NGX_LOG_WARN,
+    NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER,
 };
 use ngx::http::HttpModuleMainConf;
 
@@ -325,11 +325,7 @@ pub fn start(cycle: &ngx_cycle_t) {
     // SAFETY: nginx sets it before it starts a process of any kind.
     let kind = unsafe { ngx_process };
     let serves = kind == NGX_PROCESS_SINGLE as usize || kind == NGX_PROCESS_WORKER as usize;
-    // SAFETY: each core module has its place; that of http is null without an `http` block.
-    let has_http = unsafe { !(*cycle.conf_ctx.add(ngx_http_module.index)).is_null() };
-    if serves && has_http {
-        if let Some(main) = Module::main_conf_mut(cycle) {
-            main.resolver.start(cycle);
-        }
+    if let Some(main) = Module::main_conf_mut(cycle).filter(|_| serves) {
+        main.resolver.start(cycle);
     }
 }

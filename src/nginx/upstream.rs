@@ -8,7 +8,7 @@ use ngx::ffi::{ngx_conf_t, ngx_http_upstream_srv_conf_t, NGX_HTTP_UPSTREAM_CREAT
 use ngx::http::{HttpModuleMainConf, HttpModuleServerConf, NgxHttpUpstreamModule};
 
 use super::cf::{ConfExt, Place, Stop, NO_MEMORY};
-use super::peers::Peers;
+use super::peers::{Owner, Peers};
 use super::settings::Content;
 use super::{stock, tls, Module};
 use crate::directive::InForce;
@@ -84,13 +84,16 @@ impl Upstreams {
             if let Some(differs) = first.difference(&key) {
                 return Err(Error::DividedBlock { name: name.to_owned(), differs }.into());
             }
+            if origin.tls && tls::is_verified(&key.connection) {
+                watch(cf, name);
+            }
             return Ok(name.to_owned());
         }
         if let Some(name) = self.implicit.get(&key) {
             return Ok(name.clone());
         }
-        // A blank cannot come from a Host header and a user has no reason to write one: nobody's own proxy_pass
-        // leads here, and ours never to a block of the user. A colon would be read as a port, a slash as a path.
+        // A user has no reason to write a blank: his own proxy_pass does not lead here, and ours never to a
+        // block of his; see also `Peers::admits`. A colon would be read as a port, a slash as a path.
         let label = key.server.strip_suffix(":443").unwrap_or(&key.server).replace([':', '/'], "|");
         let first = format!("clerk_proxy {label}");
         let number = self.named.entry(first.clone()).or_default();
@@ -161,8 +164,21 @@ fn make(
     let &block = blocks(cf).last().ok_or_else(no_upstream)?;
     // SAFETY: the last upstream is the one that was just made.
     let conf = Module::server_conf_mut(unsafe { &*block }).ok_or_else(no_upstream)?;
-    conf.peers = Some(Peers::new(followed));
+    conf.peers = Some(Peers::new(Owner::Module(followed)));
     Ok(())
+}
+
+/// Sees to it that connections of a block of the user's, which are verified here, are verified everywhere.
+fn watch(cf: &ngx_conf_t, name: &str) {
+    for &block in blocks(cf) {
+        // SAFETY: as in `is_block`.
+        let block = unsafe { &*block };
+        if block.host.as_bytes().eq_ignore_ascii_case(name.as_bytes()) {
+            if let Some(conf) = Module::server_conf_mut(block) {
+                conf.peers.get_or_insert_with(|| Peers::new(Owner::User));
+            }
+        }
+    }
 }
 
 /// Has the implicit upstreams follow their names, once nginx has set up all upstreams.

@@ -1,71 +1,143 @@
 //! The module's variables: `$clerk_proxy_uri` and `$clerk_proxy_client_ip`.
+//!
+//! Both are worked out whenever they are asked for, and nothing is kept: a request shares the place where nginx
+//! keeps values with its subrequests, and the headers of one may be made after another was handled.
 
 use ngx::ffi::{
-    ngx_conf_t, ngx_http_add_variable, ngx_http_get_variable_index, ngx_http_request_t,
-    ngx_http_variable_value_t, ngx_int_t,
+    ngx_conf_t, ngx_http_add_variable, ngx_http_request_t, ngx_http_variable_value_t, ngx_int_t,
+    ngx_pnalloc, NGX_HTTP_VAR_NOCACHEABLE,
 };
-use ngx::http::HttpModuleMainConf;
+use ngx::http::HttpModuleLocationConf;
 
 use super::cf::{ConfExt, Stop, ERROR, NO_MEMORY, OK};
-use super::{guard, Module};
+use super::conf::Proxy;
+use super::{expression, guard, Module};
+use crate::client_ip::client_ip;
+use crate::upstream_uri::{RequestUri, UpstreamUri};
 
 /// The URI in the `proxy_pass` of the recipe.
 pub const URI: &str = "clerk_proxy_uri";
-/// The client's address in the recipe.
-pub const CLIENT_IP: &str = "clerk_proxy_client_ip";
 
-/// Where requests keep the values.
-#[derive(Clone, Copy)]
-pub struct Indexes {
-    /// That of the URI.
-    pub uri: usize,
-    /// That of the client's address.
-    pub client_ip: usize,
-}
+/// Data and length of a value.
+type Value = (*const u8, usize);
 
 /// Defines the variables.
 pub fn add(cf: &mut ngx_conf_t) -> Result<(), Stop> {
-    let indexes = Indexes { uri: add_one(cf, URI)?, client_ip: add_one(cf, CLIENT_IP)? };
-    Module::main_conf_mut(cf).ok_or(NO_MEMORY)?.variables = Some(indexes);
-    Ok(())
+    add_one(cf, URI, get_uri)?;
+    add_one(cf, "clerk_proxy_client_ip", get_client_ip)
 }
 
-fn add_one(cf: &mut ngx_conf_t, name: &str) -> Result<usize, Stop> {
+type Getter = unsafe extern "C" fn(
+    *mut ngx_http_request_t,
+    *mut ngx_http_variable_value_t,
+    usize,
+) -> ngx_int_t;
+
+fn add_one(cf: &mut ngx_conf_t, name: &str, getter: Getter) -> Result<(), Stop> {
     let mut name = cf.copy(name)?;
     // SAFETY: called from `preconfiguration`, after that of the core module; the name lives in the pool.
-    let index = unsafe {
-        let variable = ngx_http_add_variable(cf, &raw mut name, 0);
+    unsafe {
+        let flags = NGX_HTTP_VAR_NOCACHEABLE as usize;
+        let variable = ngx_http_add_variable(cf, &raw mut name, flags);
         if variable.is_null() {
             return Err(NO_MEMORY);
         }
-        (*variable).get_handler = Some(unset);
-        ngx_http_get_variable_index(cf, &raw mut name)
-    };
-    usize::try_from(index).map_err(|_| NO_MEMORY)
+        (*variable).get_handler = Some(getter);
+    }
+    Ok(())
 }
 
-/// The value in requests that no `clerk_proxy` has handled.
-unsafe extern "C" fn unset(
+unsafe extern "C" fn get_uri(
     r: *mut ngx_http_request_t,
     value: *mut ngx_http_variable_value_t,
     _data: usize,
 ) -> ngx_int_t {
-    guard::request(r, "variable", ERROR, |_| {
+    guard::request(r, "variable", ERROR, |r| {
         // SAFETY: nginx hands a getter the value to fill.
-        unsafe { (*value).set_not_found(1) };
-        OK
+        unsafe { fill(value, r, |r, proxy| bytes(r, &uri(r, proxy)?)) }
     })
 }
 
-/// Gives a variable its value at the place where nginx itself keeps values: no context, no getter, and nearly
-/// never an allocation. nginx only reads what `data` points to, as long as the request lives.
-pub fn set(r: &ngx_http_request_t, index: usize, data: *const u8, len: usize) -> Option<()> {
-    let bits = ngx_http_variable_value_t::new_bitfield_1(u32::try_from(len).ok()?, 1, 0, 0, 0);
-    // SAFETY: `variables` has an element for every index that was handed out at configuration time.
+unsafe extern "C" fn get_client_ip(
+    r: *mut ngx_http_request_t,
+    value: *mut ngx_http_variable_value_t,
+    _data: usize,
+) -> ngx_int_t {
+    guard::request(r, "variable", ERROR, |r| {
+        // SAFETY: nginx hands a getter the value to fill.
+        unsafe { fill(value, r, |r, proxy| Some(address(r, proxy))) }
+    })
+}
+
+/// Fills a value in a location with `clerk_proxy`; elsewhere there is none.
+///
+/// # Safety
+///
+/// `value` is valid.
+unsafe fn fill(
+    value: *mut ngx_http_variable_value_t,
+    r: &mut ngx_http_request_t,
+    find: impl FnOnce(&mut ngx_http_request_t, &Proxy) -> Option<Value>,
+) -> ngx_int_t {
+    let proxy = Module::location_conf(r).and_then(|conf| conf.proxy.as_deref());
+    let found = proxy.and_then(|proxy| find(r, proxy));
+    // Set as a whole: each flag by itself costs a loop over the length.
+    let (data, len, missing) = match found {
+        Some((data, len)) => (data, len, 0),
+        None => (std::ptr::null(), 0, 1),
+    };
+    let Ok(len) = u32::try_from(len) else { return ERROR };
+    let bits = ngx_http_variable_value_t::new_bitfield_1(len, 1 - missing, 1, missing, 0);
+    // SAFETY: promised by the caller. nginx only reads what `data` points to.
     unsafe {
-        let value = r.variables.add(index);
         (*value)._bitfield_1 = bits;
         (*value).data = data.cast_mut();
     }
-    Some(())
+    OK
+}
+
+/// The URI for the Frontend API; nothing if the request does not lie below the proxy URL.
+pub fn uri<'a>(r: &'a ngx_http_request_t, proxy: &Proxy) -> Option<UpstreamUri<'a>> {
+    let uri = RequestUri {
+        raw: (r.valid_unparsed_uri() == 1).then(|| r.unparsed_uri.as_bytes()),
+        path: r.uri.as_bytes(),
+        args: r.args.as_bytes(),
+    };
+    UpstreamUri::cut(uri, &proxy.prefix)
+}
+
+/// A URI as bytes: a part of the request, a static slash or, rarely, memory of its own.
+fn bytes(r: &ngx_http_request_t, uri: &UpstreamUri) -> Option<Value> {
+    if let Some(slice) = uri.as_slice() {
+        return Some((slice.as_ptr(), slice.len()));
+    }
+    let len = uri.len();
+    // SAFETY: `pool` is the request's; the result is null or has room for `len` bytes.
+    let data = unsafe { ngx_pnalloc(r.pool, len) }.cast::<u8>();
+    if data.is_null() {
+        return None;
+    }
+    let mut end = data;
+    uri.bytes(|b| {
+        // SAFETY: `bytes` hands out exactly `len` bytes.
+        unsafe {
+            *end = b;
+            end = end.add(1);
+        }
+    });
+    Some((data, len))
+}
+
+/// The client's address: what the user's expression says, if that is an address, else that of the connection, as
+/// `realip` left it. A socket's peer has none: the header is left out then.
+fn address(r: &mut ngx_http_request_t, proxy: &Proxy) -> Value {
+    let said = proxy.client_ip.as_ref().and_then(|(form, expression)| {
+        let ip = client_ip(expression::as_text(expression.value(r)), *form)?;
+        Some((ip.as_ptr(), ip.len()))
+    });
+    said.unwrap_or_else(|| {
+        // SAFETY: a request has a connection, whose text of the peer's address lives as long as it.
+        let text = unsafe { (*r.connection).addr_text };
+        (text.data.cast_const(), if text.as_bytes().starts_with(b"unix:") { 0 } else { text.len })
+    })
 }

@@ -106,7 +106,7 @@ fn keys() {
             "it is hidden by asterisks, let the Clerk Dashboard reveal the key before you copy it",
         ),
         key("%KEY% ", LITERAL, "it has blanks or several lines, write the key alone"),
-        key("%KEY%.", LITERAL, "it has a character other than letters, digits, \"_\" and \"-\""),
+        key("%KEY%.", LITERAL, "it has a character other than letters, digits, \"_\" and \"-\", write the key alone"),
         key(
             "file",
             LITERAL,
@@ -295,7 +295,7 @@ fn other_handlers() {
     const LINE: &str =
         "clerk_proxy https://app.dev/__clerk secret_key=%KEY% upstream=http://127.0.0.1:1;";
     const MESSAGE: &str = "\"clerk_proxy\" conflicts with another content handler in location \
-                           \"/__clerk/\", remove \"proxy_pass\" or what else answers requests there";
+                           \"/__clerk/\", remove what else answers requests there, such as \"proxy_pass\" or \"empty_gif\"";
     for other in ["proxy_pass http://127.0.0.1:1;", "fastcgi_pass 127.0.0.1:1;", "stub_status;"] {
         expect(&location(&format!("{other}\n{LINE}")), 6, MESSAGE);
         expect(&location(&format!("{LINE}\n{other}")), 5, MESSAGE);

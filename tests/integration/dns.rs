@@ -61,7 +61,7 @@ fn nginx_starts_before_its_name_can_be_resolved() {
     );
     let (ok, printed) = config.check();
     assert!(ok, "{printed}");
-    let lines: Vec<&str> = printed.lines().filter(|line| line.contains("[warn]")).collect();
+    let lines: Vec<&str> = printed.lines().filter(|line| line.contains("not found")).collect();
     assert_eq!(lines, [format!("nginx: [warn] {warning}")]);
     config.folder.write("logs/error.log", "");
 
