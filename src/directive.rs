@@ -84,7 +84,7 @@ fn set_once<T>(slot: &mut Option<T>, value: T, name: &'static str) -> Result<(),
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proxy_url::UrlFault;
+    use crate::http_url::UrlFault;
     use proptest::prelude::*;
 
     fn parse(line: &str) -> Result<ClerkProxy, Error> {

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use crate::proxy_url::UrlFault;
+use crate::http_url::UrlFault;
 use crate::secret_key::KeyFault;
 
 /// A configuration mistake.

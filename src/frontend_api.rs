@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use crate::proxy_url::{parse_http_url, UrlFault};
+use crate::http_url::{parse_http_url, UrlFault};
 
 /// The name of Clerk's Frontend API, which all its customers share.
 pub const DEFAULT_HOST: &str = "frontend-api.clerk.dev";

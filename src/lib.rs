@@ -4,7 +4,7 @@
 //!   nginx.conf ──► src/nginx/      the glue: nginx's callbacks, the only place for `unsafe`
 //!                     │
 //!                     ▼
-//!                  pure core       directive ─► proxy_url, secret_key, frontend_api
+//!                  pure core       directive ─► proxy_url, secret_key, frontend_api ─► http_url
 //!                                  recipe       the stock directives that the line stands for
 //!                                  buffer_sizes sizes that go with those of the user
 //!                                  client_ip    the client's address in what a CDN sends
@@ -28,6 +28,7 @@ mod error;
 mod error_body;
 mod frontend_api;
 mod hop_by_hop;
+mod http_url;
 mod proxy_url;
 mod recipe;
 mod secret_key;

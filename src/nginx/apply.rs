@@ -90,6 +90,10 @@ impl Block<'_> {
         if !line.origin.tls && !in_block && !line.origin.is_local() {
             cf.warn(&Warning::PlainUpstream { server: line.origin.server() });
         }
+        if !line.origin.tls {
+            // nginx takes any `proxy_pass` with variables for one that may speak TLS.
+            tls::do_not_verify(self.stock, self.level);
+        }
         let context =
             if verified { self.share_context(cf, tls::context_of(&connection))? } else { None };
         let delegate = self.delegate(cf, connection)?;

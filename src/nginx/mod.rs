@@ -16,6 +16,7 @@ mod handler;
 mod headers;
 mod key;
 mod lookup;
+mod peer_list;
 mod peers;
 mod resolver;
 mod settings;

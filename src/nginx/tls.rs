@@ -31,6 +31,13 @@ pub fn is_verified(connection: &Content) -> bool {
         .any(|(name, content)| *name == VERIFY && content.iter().any(|&byte| byte != 0))
 }
 
+/// Has nginx make no context for a location that does not speak TLS, whatever outer blocks say.
+pub fn do_not_verify(stock: &Stock, level: Level) {
+    if let Some(own) = Shared::lend(stock, level) {
+        own.borrow(level);
+    }
+}
+
 /// The upstream that a merged location which is none of ours passes requests to without looking at its
 /// certificate.
 pub fn unverified_upstream(stock: &Stock, level: Level) -> Option<String> {

@@ -212,7 +212,7 @@ fn directives_of_the_same_location_win() {
 }
 
 /// Redirects to what the request's `X-Location` says.
-fn redirecting() -> Fapi {
+pub fn redirecting() -> Fapi {
     Fapi::start(None, |request, stream| {
         let reply = json(302, &format!("Location: {}\r\n", request.one("X-Location")), "{}");
         stream.write_all(reply.as_bytes()).is_ok()

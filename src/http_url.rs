@@ -1,0 +1,122 @@
+//! URLs of `http` and `https` that mean the same to browsers, nginx and Clerk, and why others do not.
+
+use std::fmt;
+
+use url::Url;
+
+use crate::error::shown;
+
+/// Why a URL cannot be used.
+#[derive(Clone, Debug, PartialEq)]
+pub enum UrlFault {
+    /// No `https://` at the front.
+    NoScheme,
+    /// Something else than http or https.
+    Scheme(String),
+    /// Nothing between `//` and the path.
+    NoHost,
+    /// `user:password@`.
+    Credentials,
+    /// `?…`.
+    Query,
+    /// `#…`.
+    Fragment,
+    /// `$name`.
+    Variable,
+    /// `$name` elsewhere than in the host.
+    VariableOutsideHost,
+    /// `$1`, which any regular expression replaces.
+    Capture,
+    /// A blank, a control character or a byte above 0x7e.
+    NotAscii,
+    /// A path that a browser or nginx would change: `//`, dot segments, `%`, `\`.
+    Path(String),
+    /// What else the URL standard forbids, in its words.
+    Malformed(String),
+    /// A socket's path that is missing or relative.
+    UnixSocket,
+}
+
+impl fmt::Display for UrlFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoScheme => f.write_str("it has no scheme"),
+            Self::Scheme(scheme) => {
+                write!(f, "its scheme \"{}\" is neither \"https\" nor \"http\"", shown(scheme))
+            }
+            Self::NoHost => f.write_str("it has no host"),
+            Self::Credentials => f.write_str("it has credentials"),
+            Self::Query => f.write_str("it has a query"),
+            Self::Fragment => f.write_str("it has a fragment"),
+            Self::Variable => f.write_str("variables are not supported here"),
+            Self::Capture => {
+                f.write_str("\"$1\" changes with each regular expression, name the capture")
+            }
+            Self::VariableOutsideHost => f.write_str("variables can stand in its host alone"),
+            Self::NotAscii => f.write_str("it has a blank or a character outside ASCII"),
+            Self::Path(path) => write!(f, "its path \"{}\" is not in plain form", shown(path)),
+            Self::Malformed(why) => f.write_str(why),
+            Self::UnixSocket => f.write_str("it has no absolute path of a socket after \"unix:\""),
+        }
+    }
+}
+
+/// Parses an `http` or `https` URL without credentials, query, fragment and variables, whose text means
+/// the same to every reader; also returns the host and port as typed.
+pub fn parse_http_url(typed: &str) -> Result<(Url, &str), UrlFault> {
+    if typed.contains('$') {
+        return Err(UrlFault::Variable);
+    }
+    // The URL standard drops blanks at the ends and new lines anywhere; headers would keep them.
+    if !typed.bytes().all(|b| b.is_ascii_graphic()) {
+        return Err(UrlFault::NotAscii);
+    }
+    let Some((scheme, rest)) = typed.split_once("://") else {
+        return Err(UrlFault::NoScheme);
+    };
+    // nginx compares the scheme without case, browsers write it small; a header repeats what was typed.
+    if scheme != "https" && scheme != "http" {
+        return Err(UrlFault::Scheme(scheme.to_owned()));
+    }
+    // The standard forgives `https:///host`.
+    if rest.is_empty() || rest.starts_with(['/', '?', '#', ':']) {
+        return Err(UrlFault::NoHost);
+    }
+    let url = Url::parse(typed).map_err(|why| UrlFault::Malformed(why.to_string()))?;
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    if authority.contains('@') {
+        return Err(UrlFault::Credentials);
+    }
+    if typed.contains('#') {
+        return Err(UrlFault::Fragment);
+    }
+    if typed.contains('?') {
+        return Err(UrlFault::Query);
+    }
+    // The standard takes more than names have; what is left over could mean something elsewhere.
+    if !authority.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._:[]".contains(&b)) {
+        return Err(UrlFault::Malformed("invalid character in the host".to_owned()));
+    }
+    if authority.ends_with(':') || url.port() == Some(0) {
+        return Err(UrlFault::Malformed("invalid port number".to_owned()));
+    }
+    // It reads numbers as addresses: "2" is 0.0.0.2.
+    let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
+    // An empty label is left where a variable of a name like "$tenant.app.dev" is empty.
+    let labels_are_empty = host.starts_with('.') || host.contains("..");
+    if labels_are_empty {
+        return Err(UrlFault::Malformed("empty label in the host".to_owned()));
+    }
+    if !authority.starts_with('[')
+        && url.host_str().is_none_or(|read| !read.eq_ignore_ascii_case(host))
+    {
+        return Err(UrlFault::Malformed("its host is not in plain form".to_owned()));
+    }
+    let path = &rest[authority.len()..];
+    let plain = path.trim_end_matches('/');
+    // What the parser would change, nginx or a browser reads in another way than the user.
+    if url.path().trim_end_matches('/') != plain || plain.contains("//") || plain.contains('%') {
+        return Err(UrlFault::Path(path.to_owned()));
+    }
+    Ok((url, authority))
+}
