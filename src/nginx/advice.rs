@@ -4,8 +4,7 @@ use std::ffi::{c_void, CStr};
 use std::ptr;
 
 use ngx::ffi::{
-    ngx_conf_t, ngx_cycle_t, ngx_event_conf_t, ngx_event_core_module, ngx_events_module,
-    ngx_http_complex_value_t, ngx_log_t, ngx_str_t, NGX_LOG_WARN,
+    ngx_conf_t, ngx_cycle_t, ngx_http_complex_value_t, ngx_log_t, ngx_str_t, NGX_LOG_WARN,
 };
 
 use super::conf::MainConf;
@@ -42,15 +41,23 @@ pub fn warn_of_debug_logs(cycle: &ngx_cycle_t, main: &MainConf) {
 }
 
 /// Whether `debug_connection` has requests logged, whatever the level.
+#[cfg(nginx_debug)]
 fn has_debug_connections(cycle: &ngx_cycle_t) -> bool {
     // SAFETY: each core module has its place in `conf_ctx`; that of the events module, where it is not null, has
     // the settings of all of its modules, of which the first is its core.
     unsafe {
-        let events = *cycle.conf_ctx.add(ngx_events_module.index);
+        let events = *cycle.conf_ctx.add(ngx::ffi::ngx_events_module.index);
         let Some(confs) = events.cast::<*mut *mut c_void>().as_ref() else { return false };
-        let conf = (*confs.add(ngx_event_core_module.ctx_index)).cast::<ngx_event_conf_t>();
+        let conf = (*confs.add(ngx::ffi::ngx_event_core_module.ctx_index))
+            .cast::<ngx::ffi::ngx_event_conf_t>();
         conf.as_ref().is_some_and(|conf| conf.debug_connection.nelts > 0)
     }
+}
+
+/// A build without debugging refuses the directive.
+#[cfg(not(nginx_debug))]
+fn has_debug_connections(_cycle: &ngx_cycle_t) -> bool {
+    false
 }
 
 /// The settings of a module whose directive, where this nginx has it, sets their first field.
