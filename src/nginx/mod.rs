@@ -140,7 +140,9 @@ pub static mut ngx_http_clerk_proxy_filter_module: ngx_module_t = ngx_module_t {
     ..ngx_module_t::default()
 };
 
-/// The tables that nginx looks for in a file that `load_module` names.
+/// The tables that nginx looks for in a file that `load_module` names. Where nginx's own build links the module,
+/// it makes them itself, see nginx/config.
+#[cfg(feature = "export-modules")]
 mod export {
     #![allow(missing_docs)]
 

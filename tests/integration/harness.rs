@@ -19,8 +19,11 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 /// A key in the right form; looked for where no key may be.
 pub const KEY: &str = "sk_live_ofTheTests";
 
-/// The module under test, built once per run.
-pub static MODULE: LazyLock<PathBuf> = LazyLock::new(|| build(&[]));
+/// The module under test: that of CLERK_PROXY_TEST_MODULE, which is empty for an nginx that has it built in, or
+/// else built once per run.
+pub static MODULE: LazyLock<PathBuf> = LazyLock::new(|| {
+    std::env::var_os("CLERK_PROXY_TEST_MODULE").map_or_else(|| build(&[]), PathBuf::from)
+});
 
 /// The nginx under test; not every user's PATH has Debian's place for it.
 static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| {
@@ -202,9 +205,13 @@ impl Config {
             .replace("%PORT2%", &self.port2.to_string())
             .replace("%DIR%", &self.folder.path().to_string_lossy())
             .replace("%KEY%", KEY);
-        let (module, main, workers) = (self.module.display(), &self.main, self.workers);
+        let load = match self.module.display().to_string() {
+            built_in if built_in.is_empty() => String::new(),
+            module => format!("load_module {module}; "),
+        };
+        let (main, workers) = (&self.main, self.workers);
         format!(
-            "load_module {module}; daemon off; pid logs/nginx.pid; events {{ worker_connections 256; }} \
+            "{load}daemon off; pid logs/nginx.pid; events {{ worker_connections 256; }} \
              worker_processes {workers}; {main} http {{\n{filled}\n\
              access_log logs/access.log; client_body_temp_path body; proxy_temp_path proxy;\n\
              fastcgi_temp_path fastcgi; uwsgi_temp_path uwsgi; scgi_temp_path scgi;\n}}\n"

@@ -1,6 +1,7 @@
 //! Tests of the module in a real nginx, against a stand-in of the Frontend API.
 
 mod beside;
+mod bit_fields;
 mod blocks;
 mod bodies;
 mod client_address;
