@@ -19,7 +19,7 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 /// A key in the right form; looked for where no key may be.
 pub const KEY: &str = "sk_live_ofTheTests";
 
-/// The module under test: that of CLERK_PROXY_TEST_MODULE, which is empty for an nginx that has it built in, or
+/// The module under test: that of `CLERK_PROXY_TEST_MODULE`, which is empty for an nginx with the module built in, or
 /// else built once per run.
 pub static MODULE: LazyLock<PathBuf> = LazyLock::new(|| {
     std::env::var_os("CLERK_PROXY_TEST_MODULE").map_or_else(|| build(&[]), PathBuf::from)
