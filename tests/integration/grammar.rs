@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use proptest::prelude::RngExt as _;
+use proptest::prelude::Rng as _;
 use proptest::test_runner::{RngAlgorithm, TestRng};
 
 use crate::vocabulary::{CLERK, DIRECTIVES, KEYS, NUMBERS, ORIGINS, UPSTREAMS, URLS};

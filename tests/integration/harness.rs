@@ -68,6 +68,11 @@ pub fn at_least(wanted: [u32; 3]) -> bool {
     VERSION.as_slice() >= wanted.as_slice()
 }
 
+/// Whether nginx itself answers a `Host` that is no name with 400.
+pub fn refuses_odd_hosts() -> bool {
+    at_least([1, 29, 4])
+}
+
 /// A port of 127.0.0.1 that nothing listens on, handed out once per run. It is below those that systems take for
 /// outgoing connections, of which there are many here.
 pub fn free_port() -> u16 {

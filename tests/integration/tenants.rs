@@ -2,7 +2,7 @@
 
 use crate::fapi::{json, Fapi, Request};
 use crate::forwarding::redirecting;
-use crate::harness::{Config, Nginx, Reply, KEY};
+use crate::harness::{refuses_odd_hosts, Config, Nginx, Reply, KEY};
 
 /// The key of each domain.
 pub const KEYS: &str = "map $host $clerk_key { app.dev sk_live_one; shop.example sk_live_two; }";
@@ -248,9 +248,10 @@ fn nothing_that_a_client_sends_changes_a_literal_url() {
     ];
     let lines = format!("{}\r\n", forged.join("\r\n"));
     let arguments: Vec<&str> = forged.iter().flat_map(|header| ["-H", *header]).collect();
-    for (index, host) in
-        ["evil.example", "app.dev:81", "_", "[::1]", "a\"b"].into_iter().enumerate()
-    {
+    // A newer nginx refuses the last one itself.
+    let hosts = ["evil.example", "app.dev:81", "_", "[::1]", "a\"b"];
+    let hosts = if refuses_odd_hosts() { &hosts[..4] } else { &hosts[..] };
+    for (index, host) in hosts.iter().enumerate() {
         assert_eq!(with_headers(&nginx, host, "/__clerk/v1", &lines).status, 200, "{host}");
         let own = format!("Host: {host}");
         let arguments = [&arguments[..], &["-H", &own]].concat();
