@@ -33,6 +33,8 @@ pub struct InForce {
     pub keepalive: Option<NonZeroU16>,
     /// An expression with the client's address, if it is not that of the connection.
     pub client_ip: Option<String>,
+    /// How many unused connections a worker keeps ready.
+    pub warm: u16,
 }
 
 impl ClerkProxy {
@@ -52,8 +54,7 @@ impl ClerkProxy {
             } else if let Some(typed) = word.strip_prefix("upstream=") {
                 set_once(&mut origin, parse_origin(typed, None)?, "upstream=")?;
             } else if let Some(typed) = word.strip_prefix("keepalive=") {
-                // nginx reads numbers without a sign.
-                let parsed = typed.parse().ok().filter(|_| !typed.starts_with('+'));
+                let parsed = number(typed).and_then(NonZeroU16::new);
                 let parsed = parsed.ok_or_else(|| Error::Keepalive(typed.to_owned()))?;
                 set_once(&mut keepalive, parsed, "keepalive=")?;
             } else {
@@ -72,6 +73,20 @@ impl ClerkProxy {
 pub fn parse_origin(typed: &str, directive: Option<&'static str>) -> Result<Origin, Error> {
     let error = |fault| Error::Upstream { directive, value: typed.to_owned(), fault };
     Origin::parse(typed).map_err(error)
+}
+
+/// Reads the number of `clerk_proxy_warm`.
+///
+/// # Errors
+///
+/// What is no number.
+pub fn parse_warm(typed: &str) -> Result<u16, Error> {
+    number(typed).ok_or_else(|| Error::Warm(typed.to_owned()))
+}
+
+/// nginx reads numbers without a sign.
+fn number(typed: &str) -> Option<u16> {
+    typed.parse().ok().filter(|_| !typed.starts_with('+'))
 }
 
 fn set_once<T>(slot: &mut Option<T>, value: T, name: &'static str) -> Result<(), Error> {
@@ -129,6 +144,15 @@ mod tests {
         assert_eq!(parse("https://app.dev/x y"), Err(Error::UnknownParameter("y".into())));
         assert!(matches!(parse("sk_live_x"), Err(Error::ProxyUrl { .. })));
         assert!(matches!(ClerkProxy::parse(&[]), Err(Error::ProxyUrl { .. })));
+    }
+
+    #[test]
+    fn numbers_of_warm_connections() {
+        assert_eq!(parse_warm("0"), Ok(0));
+        assert_eq!(parse_warm("65535"), Ok(65535));
+        for number in ["", "-1", "+1", "65536", "1k", "on"] {
+            assert_eq!(parse_warm(number), Err(Error::Warm(number.into())));
+        }
     }
 
     /// Where a key can slip in.

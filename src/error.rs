@@ -23,6 +23,8 @@ pub enum Error {
     Upstream { directive: Option<&'static str>, value: String, fault: UrlFault },
     /// The value of `keepalive=` is no number of connections.
     Keepalive(String),
+    /// The value of `clerk_proxy_warm` is no number of connections.
+    Warm(String),
     /// An expression that is not the address of a client.
     ClientIp(String),
     /// A `keepalive=` that counts for nothing, since the upstream is a block of the user's.
@@ -52,6 +54,7 @@ pub enum Error {
 }
 
 impl fmt::Display for Error {
+    #[allow(clippy::too_many_lines)] // a list
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::UnknownParameter(word) => write!(
@@ -91,6 +94,12 @@ impl fmt::Display for Error {
                 f,
                 "invalid parameter \"keepalive={}\" in \"clerk_proxy\", write the number of idle \
                  connections that a worker keeps, such as \"keepalive=64\"",
+                shown(value)
+            ),
+            Self::Warm(value) => write!(
+                f,
+                "invalid value \"{}\" in \"clerk_proxy_warm\", write the number of connections that a worker \
+                 keeps ready, such as \"1\", or \"0\" for none",
                 shown(value)
             ),
             Self::KeepaliveOfBlock { name } => write!(

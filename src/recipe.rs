@@ -69,6 +69,8 @@ pub const RECIPE: &[Line] = &[
     // A request may be tried again only where nginx knows that this is safe.
     contract("proxy_next_upstream", &["error", "timeout"]),
     contract("proxy_ignore_client_abort", &["off"]),
+    // Connections that are kept ready have no mark of nginx's that TLS cannot do it.
+    contract_tls("sendfile", &["off"]),
     contract_tls("proxy_ssl_server_name", &["on"]),
     contract_tls("proxy_ssl_name", &["{tls_name}"]),
     contract_tls("proxy_ssl_verify", &["on"]),
@@ -290,6 +292,7 @@ mod tests {
     /// The upstream and the location as a user would write them.
     fn printed() -> [String; 2] {
         let line = InForce {
+            warm: 1,
             url: ProxyUrl::parse("https://app.dev/__clerk").unwrap(),
             key: Key::Known(SecretKey::parse(b"sk_live_KEY").unwrap()),
             origin: Origin::default(),

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::env;
 use std::mem;
+use std::num::NonZeroU16;
 use std::path::Path;
 
 use ngx::ffi::{ngx_array_create, ngx_conf_t, ngx_http_err_page_t, ngx_http_handler_pt};
@@ -19,7 +20,7 @@ use crate::buffer_sizes::Sizes;
 use crate::client_ip::Form;
 use crate::directive::InForce;
 use crate::error::Error;
-use crate::recipe::{self, Class, Values, CANNOT_BE_INHERITED, CA_BUNDLES, RECIPE};
+use crate::recipe::{self, Class, Values, CANNOT_BE_INHERITED, CA_BUNDLES, KEEPALIVE, RECIPE};
 use crate::secret_key::Key;
 use crate::warning::Warning;
 
@@ -96,7 +97,10 @@ impl Block<'_> {
         }
         let context =
             if verified { self.share_context(cf, tls::context_of(&connection))? } else { None };
-        let delegate = self.delegate(cf, connection)?;
+        let can_wait = !in_block && upstream::can_wait(&connection);
+        let (delegate, upstream) = self.delegate(cf, connection)?;
+        let keepalive = usize::from(line.keepalive.map_or(KEEPALIVE, NonZeroU16::get));
+        let warm = can_wait.then(|| (upstream, keepalive.min(line.warm.into())));
         // An inherited error_page, which most distributions have, must not answer clerk-js; one of the
         // location's own does. An empty list of our own is inherited by nobody's.
         let core = self.level.core();
@@ -128,6 +132,8 @@ impl Block<'_> {
                 Some(text) => Some((Form::of(text), Expression::compile(cf, text)?)),
                 None => None,
             },
+            warm,
+            tls: line.origin.tls,
         })
     }
 
@@ -189,7 +195,7 @@ impl Block<'_> {
         &self,
         cf: &mut ngx_conf_t,
         connection: Content,
-    ) -> Result<ngx_http_handler_pt, Stop> {
+    ) -> Result<(ngx_http_handler_pt, String), Stop> {
         let origin = &self.line.origin;
         let main = Module::main_conf_mut(cf).ok_or(NO_MEMORY)?;
         // Taken out, since making one comes back to the configuration.
@@ -205,7 +211,7 @@ impl Block<'_> {
         if is_same(delegate, Some(handler::content_handler)) {
             return Err(Error::Internal("proxy_pass was not taken".to_owned()).into());
         }
-        Ok(delegate)
+        Ok((delegate, name))
     }
 
     fn needs_ca_bundle(&self) -> bool {

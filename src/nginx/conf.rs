@@ -19,10 +19,11 @@ use super::resolver::Resolver;
 use super::settings::{Content, UserSettings};
 use super::stock::{Level, Stock};
 use super::tls::{self, Shared};
-use super::upstream::Upstreams;
+use super::upstream::{keep_warm, Upstreams};
+use super::warm::{Wanted, Warm};
 use super::{advice, handler, key, Module};
 use crate::client_ip::{is_one_variable, Form};
-use crate::directive::{parse_origin, ClerkProxy, InForce};
+use crate::directive::{parse_origin, parse_warm, ClerkProxy, InForce};
 use crate::error::Error;
 use crate::frontend_api::Origin;
 use crate::proxy_url::ProxyUrl;
@@ -47,6 +48,9 @@ pub struct MainConf {
     pub resolver: Resolver,
     /// The TLS contexts, by what they are made of.
     pub contexts: HashMap<Content, Shared>,
+    /// The connections that this process keeps ready.
+    #[allow(clippy::vec_box)] // nginx has their addresses
+    pub warm: Vec<Box<Warm>>,
 }
 
 /// What is known per block.
@@ -78,6 +82,7 @@ struct Defaults {
     key: Option<Rc<Key>>,
     origin: Option<Rc<Origin>>,
     client_ip: Option<Rc<str>>,
+    warm: Option<u16>,
 }
 
 impl Defaults {
@@ -85,6 +90,7 @@ impl Defaults {
         self.key = self.key.take().or_else(|| outer.key.clone());
         self.origin = self.origin.take().or_else(|| outer.origin.clone());
         self.client_ip = self.client_ip.take().or_else(|| outer.client_ip.clone());
+        self.warm = self.warm.or(outer.warm);
     }
 }
 
@@ -108,6 +114,10 @@ pub struct Proxy {
     pub key: Option<Expression>,
     /// The client's address, where it is not that of the connection.
     pub client_ip: Option<(Form, Expression)>,
+    /// The implicit upstream whose connections can be kept ready, and how many.
+    pub warm: Option<(String, usize)>,
+    /// Whether TLS is spoken with the Frontend API.
+    pub tls: bool,
 }
 
 /// Notes the `http` block, which no later callback can tell from a server's.
@@ -125,6 +135,8 @@ pub const SECRET_KEY: &str = "clerk_proxy_secret_key";
 pub const UPSTREAM: &str = "clerk_proxy_upstream";
 /// As above.
 pub const CLIENT_IP: &str = "clerk_proxy_client_ip";
+/// As above.
+pub const WARM: &str = "clerk_proxy_warm";
 
 /// `clerk_proxy URL [secret_key=SOURCE] [upstream=ORIGIN] [keepalive=NUMBER];`
 pub fn clerk_proxy(cf: &mut ngx_conf_t) -> Result<(), Stop> {
@@ -178,6 +190,12 @@ pub fn clerk_proxy_client_ip(cf: &mut ngx_conf_t) -> Result<(), Stop> {
         Ok(text.into())
     };
     set_default(cf, CLIENT_IP, |defaults| &mut defaults.client_ip, read)
+}
+
+/// `clerk_proxy_warm NUMBER;`
+pub fn clerk_proxy_warm(cf: &mut ngx_conf_t) -> Result<(), Stop> {
+    let read = |cf: &mut ngx_conf_t| Ok(parse_warm(&value(cf))?);
+    set_default(cf, WARM, |defaults| &mut defaults.warm, read)
 }
 
 /// The word behind a directive's name.
@@ -274,7 +292,8 @@ fn in_force_with(
     };
     let origin = line.origin.or_else(|| defaults.origin.as_deref().cloned()).unwrap_or_default();
     let client_ip = defaults.client_ip.as_deref().map(str::to_owned);
-    Ok(InForce { url: line.url, key, origin, keepalive: line.keepalive, client_ip })
+    let (keepalive, warm) = (line.keepalive, defaults.warm.unwrap_or(1));
+    Ok(InForce { url: line.url, key, origin, keepalive, client_ip, warm })
 }
 
 /// Finishes one block, once the proxy module has merged it.
@@ -304,7 +323,18 @@ pub fn complete(cf: &mut ngx_conf_t) -> Result<(), Stop> {
             })?;
         }
     }
-    proxy.context.map_or(Ok(()), |context| context.complete(level))
+    proxy.context.map_or(Ok(()), |context| context.complete(level))?;
+    if let Some((upstream, count)) = &proxy.warm {
+        let main = Module::main_conf(cf).ok_or(NO_MEMORY)?;
+        let lender = main.stock.as_deref().and_then(|stock| Shared::lend(stock, level));
+        if let Some(conf) = lender.map(|lender| lender.conf()) {
+            // nginx notes in a connection that TLS has no sendfile, where we may not: see the recipe.
+            let possible = !proxy.tls || level.core().sendfile != 1;
+            let wanted = Wanted { count: *count, conf, tls: proxy.tls, possible };
+            keep_warm(cf, upstream, wanted, possible);
+        }
+    }
+    Ok(())
 }
 
 /// Runs `body` so that its error, too, cites `place` and not the end of `http {}`.

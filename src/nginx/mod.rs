@@ -7,6 +7,7 @@
 
 mod advice;
 mod apply;
+mod attempt;
 mod cf;
 mod conf;
 mod expression;
@@ -23,16 +24,19 @@ mod settings;
 mod shared;
 mod stock;
 mod tls;
+mod tls_client;
 mod upstream;
 mod variables;
+mod warm;
 
 use std::ffi::{c_char, c_void};
 use std::ptr::{self, addr_of, addr_of_mut};
 
 use ngx::ffi::{
-    ngx_command_t, ngx_conf_t, ngx_cycle_t, ngx_http_module_t, ngx_int_t, ngx_module_t, ngx_str_t,
-    ngx_uint_t, NGX_CONF_TAKE1, NGX_CONF_TAKE2, NGX_CONF_TAKE3, NGX_CONF_TAKE4, NGX_HTTP_LOC_CONF,
-    NGX_HTTP_LOC_CONF_OFFSET, NGX_HTTP_MAIN_CONF, NGX_HTTP_MODULE, NGX_HTTP_SRV_CONF,
+    ngx_command_t, ngx_conf_t, ngx_cycle_t, ngx_http_module_t, ngx_int_t, ngx_module_t,
+    ngx_process, ngx_str_t, ngx_uint_t, NGX_CONF_TAKE1, NGX_CONF_TAKE2, NGX_CONF_TAKE3,
+    NGX_CONF_TAKE4, NGX_HTTP_LOC_CONF, NGX_HTTP_LOC_CONF_OFFSET, NGX_HTTP_MAIN_CONF,
+    NGX_HTTP_MODULE, NGX_HTTP_SRV_CONF, NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER,
 };
 use ngx::http::{HttpModule, HttpModuleLocationConf, HttpModuleMainConf, HttpModuleServerConf};
 
@@ -66,7 +70,7 @@ unsafe impl HttpModuleLocationConf for Module {
 
 const EVERYWHERE: u32 = NGX_HTTP_MAIN_CONF | NGX_HTTP_SRV_CONF | NGX_HTTP_LOC_CONF;
 
-static mut COMMANDS: [ngx_command_t; 5] = [
+static mut COMMANDS: [ngx_command_t; 6] = [
     ngx_command_t {
         name: ngx::ngx_string!("clerk_proxy"),
         type_: (NGX_HTTP_LOC_CONF
@@ -82,6 +86,7 @@ static mut COMMANDS: [ngx_command_t; 5] = [
     inherited(ngx::ngx_string!("clerk_proxy_secret_key"), clerk_proxy_secret_key),
     inherited(ngx::ngx_string!("clerk_proxy_upstream"), clerk_proxy_upstream),
     inherited(ngx::ngx_string!("clerk_proxy_client_ip"), clerk_proxy_client_ip),
+    inherited(ngx::ngx_string!("clerk_proxy_warm"), clerk_proxy_warm),
     ngx_command_t::empty(),
 ];
 
@@ -129,6 +134,7 @@ pub static mut ngx_http_clerk_proxy_module: ngx_module_t = ngx_module_t {
     type_: NGX_HTTP_MODULE as ngx_uint_t,
     init_module: Some(init_module),
     init_process: Some(init_process),
+    exit_process: Some(exit_process),
     ..ngx_module_t::default()
 };
 
@@ -208,6 +214,14 @@ unsafe extern "C" fn clerk_proxy_client_ip(
     guard::directive(cf, conf::CLIENT_IP, conf::clerk_proxy_client_ip)
 }
 
+unsafe extern "C" fn clerk_proxy_warm(
+    cf: *mut ngx_conf_t,
+    _command: *mut ngx_command_t,
+    _conf: *mut c_void,
+) -> *mut c_char {
+    guard::directive(cf, conf::WARM, conf::clerk_proxy_warm)
+}
+
 unsafe extern "C" fn preconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
     guard::configuration(cf, "preconfiguration", conf::preconfiguration)
 }
@@ -237,9 +251,20 @@ unsafe extern "C" fn init_module(cycle: *mut ngx_cycle_t) -> ngx_int_t {
 unsafe extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
     // SAFETY: nginx hands out the cycle that the process is to serve.
     let cycle = unsafe { &*cycle };
-    guard::process("init_process", (), || resolver::start(cycle));
-    // Without it names are not followed, which is no reason to have no worker.
+    // SAFETY: nginx sets it before it starts a process of any kind.
+    let kind = unsafe { ngx_process };
+    if kind == NGX_PROCESS_SINGLE as usize || kind == NGX_PROCESS_WORKER as usize {
+        guard::process("init_process", (), || resolver::start(cycle));
+        guard::process("start of warm connections", (), || warm::start(cycle));
+    }
+    // That names are not followed, or connections not kept ready, is no reason to have no worker.
     cf::OK
+}
+
+unsafe extern "C" fn exit_process(cycle: *mut ngx_cycle_t) {
+    // SAFETY: nginx hands out the cycle that the process has served.
+    let cycle = unsafe { &*cycle };
+    guard::process("exit_process", (), || warm::stop(cycle));
 }
 
 unsafe extern "C" fn create_main_conf(cf: *mut ngx_conf_t) -> *mut c_void {

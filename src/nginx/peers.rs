@@ -3,20 +3,28 @@
 use std::rc::Rc;
 
 use ngx::ffi::{
-    ngx_http_request_t, ngx_http_upstream_init_peer_pt, ngx_http_upstream_rr_peers_t,
+    ngx_cycle, ngx_http_request_t, ngx_http_upstream_init_peer_pt, ngx_http_upstream_rr_peers_t,
     ngx_http_upstream_srv_conf_t, ngx_http_upstream_state_t, ngx_int_t, ngx_msec_t, ngx_uint_t,
 };
 use ngx::http::{HttpModuleLocationConf, HttpModuleMainConf, HttpModuleServerConf};
 
 use super::cf::{self, ERROR, OK};
 use super::peer_list::{forget_sessions, inherit, List};
+use super::resolver::Resolver;
+use super::warm::Wanted;
 use super::{guard, Module};
+
+/// How nginx chooses a server for a request.
+pub type InitPeer =
+    unsafe extern "C" fn(*mut ngx_http_request_t, *mut ngx_http_upstream_srv_conf_t) -> ngx_int_t;
 
 /// What is known per `server` and `upstream` block.
 #[derive(Default)]
 pub struct SrvConf {
     /// Those of an implicit upstream, or of a block of the user's that `clerk_proxy` uses.
     pub peers: Option<Peers>,
+    /// The connections that are kept ready.
+    pub warm: Option<Wanted>,
 }
 
 /// Whose servers they are.
@@ -64,9 +72,15 @@ impl Peers {
         r: &ngx_http_request_t,
         upstream: &mut ngx_http_upstream_srv_conf_t,
     ) -> Option<()> {
-        let Owner::Module(Some((host, port))) = self.owner else { return Some(()) };
+        let Owner::Module(Some((host, _))) = self.owner else { return Some(()) };
         let resolver = &mut Module::main_conf_mut(r)?.resolver;
         resolver.want(host);
+        self.take_over(resolver, upstream);
+        Some(())
+    }
+
+    fn take_over(&mut self, resolver: &Resolver, upstream: &mut ngx_http_upstream_srv_conf_t) {
+        let Owner::Module(Some((host, port))) = self.owner else { return };
         let current = self.list.as_ref().map_or(0, |list| list.generation);
         if let Some((generation, addresses)) = resolver.other_than(current, host) {
             // Without memory the old list stays.
@@ -79,8 +93,41 @@ impl Peers {
                 self.list = Some(Rc::new(list));
             }
         }
-        Some(())
     }
+}
+
+/// The newest list of an implicit upstream, and how nginx itself chooses from it. `None` while there is no address.
+pub fn list_of(
+    upstream: &mut ngx_http_upstream_srv_conf_t,
+) -> Option<(Option<Rc<List>>, InitPeer)> {
+    let Some(peers) = Module::server_conf_mut(upstream).and_then(|conf| conf.peers.as_mut()) else {
+        // An address that nginx knows for good.
+        return Some((None, upstream.peer.init?));
+    };
+    if let Owner::Module(Some(_)) = peers.owner {
+        // SAFETY: the configuration that is served lives as long as its upstreams.
+        let resolver = &Module::main_conf(unsafe { &*ngx_cycle })?.resolver;
+        peers.take_over(resolver, upstream);
+        peers.list.as_ref()?;
+    }
+    Some((peers.list.clone(), peers.original?))
+}
+
+/// Has the upstream's name looked up again, if it has one.
+pub fn want(upstream: &ngx_http_upstream_srv_conf_t) {
+    let peers = Module::server_conf(upstream).and_then(|conf| conf.peers.as_ref());
+    // SAFETY: as above.
+    let main = Module::main_conf_mut(unsafe { &*ngx_cycle });
+    if let (Some(Peers { owner: Owner::Module(Some((host, _))), .. }), Some(main)) = (peers, main) {
+        main.resolver.want(*host);
+    }
+}
+
+/// How many addresses an upstream has.
+pub fn addresses(upstream: &ngx_http_upstream_srv_conf_t) -> u32 {
+    let peers = Module::server_conf(upstream).and_then(|conf| conf.peers.as_ref());
+    let len = peers.and_then(|peers| peers.list.as_ref()).map_or(1, |list| list.len);
+    u32::try_from(len).unwrap_or(u32::MAX)
 }
 
 /// What a request holds on to until it ends.

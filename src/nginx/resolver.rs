@@ -11,8 +11,7 @@ use std::ptr;
 
 use ngx::ffi::{
     ngx_add_timer, ngx_conf_t, ngx_current_msec, ngx_cycle_t, ngx_del_timer, ngx_event_t,
-    ngx_exiting, ngx_int_t, ngx_msec_t, ngx_process, ngx_shm_zone_t, NGX_LOG_INFO, NGX_LOG_WARN,
-    NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER,
+    ngx_exiting, ngx_int_t, ngx_msec_t, ngx_shm_zone_t, NGX_LOG_INFO, NGX_LOG_WARN,
 };
 use ngx::http::HttpModuleMainConf;
 
@@ -276,13 +275,14 @@ impl Resolver {
     }
 }
 
-fn now() -> ngx_msec_t {
+/// nginx's clock.
+pub fn now() -> ngx_msec_t {
     // SAFETY: nginx writes its clock in this thread alone. All processes have the same one.
     unsafe { ngx_current_msec }
 }
 
-/// The clock may wrap.
-fn is_before(one: ngx_msec_t, other: ngx_msec_t) -> bool {
+/// Compares times of the clock, which may wrap.
+pub fn is_before(one: ngx_msec_t, other: ngx_msec_t) -> bool {
     (one.wrapping_sub(other) as isize) < 0
 }
 
@@ -322,10 +322,7 @@ unsafe extern "C" fn on_timer(event: *mut ngx_event_t) {
 
 /// Begins to follow names in a process that serves requests.
 pub fn start(cycle: &ngx_cycle_t) {
-    // SAFETY: nginx sets it before it starts a process of any kind.
-    let kind = unsafe { ngx_process };
-    let serves = kind == NGX_PROCESS_SINGLE as usize || kind == NGX_PROCESS_WORKER as usize;
-    if let Some(main) = Module::main_conf_mut(cycle).filter(|_| serves) {
+    if let Some(main) = Module::main_conf_mut(cycle) {
         main.resolver.start(cycle);
     }
 }

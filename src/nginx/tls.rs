@@ -71,6 +71,11 @@ impl Shared {
         known.then(|| Self { lender: level.conf(ctx_index).cast(), ctx_index })
     }
 
+    /// The upstream settings of the location.
+    pub fn conf(&self) -> *mut ngx_http_upstream_conf_t {
+        self.lender
+    }
+
     fn of(&self, level: Level) -> *mut ngx_http_upstream_conf_t {
         level.conf(self.ctx_index).cast()
     }

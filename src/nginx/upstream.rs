@@ -4,12 +4,13 @@
 use std::collections::HashMap;
 use std::num::NonZeroU16;
 
-use ngx::ffi::{ngx_conf_t, ngx_http_upstream_srv_conf_t, NGX_HTTP_UPSTREAM_CREATE};
+use ngx::ffi::{ngx_conf_t, ngx_cycle_t, ngx_http_upstream_srv_conf_t, NGX_HTTP_UPSTREAM_CREATE};
 use ngx::http::{HttpModuleMainConf, HttpModuleServerConf, NgxHttpUpstreamModule};
 
 use super::cf::{ConfExt, Place, Stop, NO_MEMORY};
 use super::peers::{Owner, Peers};
 use super::settings::Content;
+use super::warm::Wanted;
 use super::{stock, tls, Module};
 use crate::directive::InForce;
 use crate::error::Error;
@@ -120,6 +121,39 @@ fn blocks(cf: &ngx_conf_t) -> &[*mut ngx_http_upstream_srv_conf_t] {
     NgxHttpUpstreamModule::main_conf(cf).map_or(&[], |main| {
         // SAFETY: `upstreams` is an array of pointers (ngx_http_upstream_create_main_conf).
         unsafe { main.upstreams.as_slice() }
+    })
+}
+
+/// The upstreams of the configuration that a process serves.
+pub fn blocks_of(cycle: &ngx_cycle_t) -> &[*mut ngx_http_upstream_srv_conf_t] {
+    NgxHttpUpstreamModule::main_conf(cycle).map_or(&[], |main| {
+        // SAFETY: as in `blocks`.
+        unsafe { main.upstreams.as_slice() }
+    })
+}
+
+/// Notes what a location that uses an implicit upstream wants to be kept ready of it: the most that any of them
+/// wants, and nothing where one of them cannot do with it.
+pub fn keep_warm(cf: &ngx_conf_t, name: &str, wanted: Wanted, possible: bool) {
+    let block = blocks(cf).iter().find(|&&block| {
+        // SAFETY: as in `is_block`.
+        unsafe { (*block).host.as_bytes() == name.as_bytes() }
+    });
+    // SAFETY: as in `is_block`.
+    let conf = block.and_then(|&block| Module::server_conf_mut(unsafe { &*block }));
+    let Some(conf) = conf else { return };
+    let known = conf.warm.get_or_insert(wanted);
+    known.count = known.count.max(wanted.count);
+    known.possible &= possible;
+}
+
+/// Whether connections made with these settings are the same for all requests, and can wait for one.
+pub fn can_wait(connection: &Content) -> bool {
+    connection.iter().all(|(name, content)| match *name {
+        // HTTP/2 begins with words of its own; HTTP/1.0 keeps no connection.
+        "proxy_http_version" => content.starts_with(&1001_usize.to_ne_bytes()),
+        "proxy_bind" => content.is_empty(),
+        _ => !name.starts_with("proxy_ssl_") || !content.contains(&b'$'),
     })
 }
 

@@ -214,10 +214,12 @@ impl Config {
             built_in if built_in.is_empty() => String::new(),
             module => format!("load_module {module}; "),
         };
+        // Most tests count connections.
+        let warm = if filled.contains("clerk_proxy_warm") { "" } else { "clerk_proxy_warm 0;" };
         let (main, workers) = (&self.main, self.workers);
         format!(
             "{load}daemon off; pid logs/nginx.pid; events {{ worker_connections 256; }} \
-             worker_processes {workers}; {main} http {{\n{filled}\n\
+             worker_processes {workers}; {main} http {{\n{filled}\n{warm}\
              access_log logs/access.log; client_body_temp_path body; proxy_temp_path proxy;\n\
              fastcgi_temp_path fastcgi; uwsgi_temp_path uwsgi; scgi_temp_path scgi;\n}}\n"
         )

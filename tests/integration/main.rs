@@ -41,4 +41,5 @@ mod tls_apart;
 mod upgrade;
 mod upstream;
 mod vocabulary;
+mod warm;
 mod warnings;

@@ -23,7 +23,7 @@ use crate::raw::Raw;
 pub const ANY: &[&SupportedProtocolVersion] = &[&TLS12, &TLS13];
 
 /// A server with these versions and this certificate.
-fn server(
+pub fn server(
     versions: &[&'static SupportedProtocolVersion],
     certificate: &(Certificate, KeyPair),
 ) -> Arc<ServerConfig> {
@@ -47,7 +47,7 @@ pub fn asking(
     Arc::new(builder.with_single_cert(chain, key).expect("a certificate and its key"))
 }
 
-fn localhost() -> CertificateParams {
+pub fn localhost() -> CertificateParams {
     CertificateParams::new(["localhost".to_owned()]).expect("names")
 }
 
