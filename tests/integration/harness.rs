@@ -170,6 +170,12 @@ impl Config {
         self
     }
 
+    /// Adds lines to the end of the `http` block.
+    pub fn http(mut self, lines: &str) -> Self {
+        self.http += lines;
+        self
+    }
+
     pub fn module(mut self, module: &Path) -> Self {
         module.clone_into(&mut self.module);
         self

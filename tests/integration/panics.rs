@@ -67,6 +67,21 @@ fn in_requests() {
     assert_eq!(fapi.requests().len(), 6);
 }
 
+/// Connections that are not kept ready cost nothing but time.
+#[test]
+fn in_warm_connections() {
+    let fapi = Fapi::plain();
+    for callback in ["start of warm connections", "warm connections", "warm connection"] {
+        let config = config(&fapi, callback).http("clerk_proxy_warm 1;");
+        let mut nginx = config.allow("this is a defect of the module").start();
+        let workers = nginx.workers();
+        let told = format!("failed in {callback}: injected at src/nginx/");
+        nginx.until("it has failed", |nginx| nginx.error_log().contains(&told));
+        assert_eq!(nginx.get("/__clerk/v1/client").status, 200, "{callback}");
+        assert_eq!(nginx.workers(), workers);
+    }
+}
+
 #[test]
 fn without_a_fault_the_same_module_works() {
     let fapi = Fapi::plain();
