@@ -4,6 +4,7 @@ mod beside;
 mod bit_fields;
 mod blocks;
 mod bodies;
+mod check;
 mod client_address;
 mod config;
 mod config_beside;
