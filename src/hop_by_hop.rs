@@ -32,6 +32,7 @@ const VITAL: &[HeaderName] = &[
 
 /// The headers that `Connection` headers take away; sorted, so that a request cannot make many headers times
 /// many names expensive.
+#[derive(Default)]
 pub struct Dropped<'a>(Vec<&'a [u8]>);
 
 impl<'a> Dropped<'a> {
@@ -59,6 +60,11 @@ impl<'a> Dropped<'a> {
     }
 }
 
+/// Whether a `Connection` header is one of the two that nearly all are.
+pub fn names_nothing(connection: &[u8]) -> bool {
+    [&b"keep-alive"[..], b"close"].iter().any(|option| option.eq_ignore_ascii_case(connection))
+}
+
 /// The names in a `Connection` header but for the options that say nothing about headers and the names that
 /// must stay.
 fn names(connection: &[u8]) -> impl Iterator<Item = &[u8]> {
@@ -81,6 +87,11 @@ mod tests {
     fn options_are_no_names() {
         for value in ["", "close", "Keep-Alive", "keep-alive, close", " , ,", "cookie, HOST"] {
             assert!(Dropped::by([value.as_bytes()].into_iter()).is_empty(), "{value}");
+        }
+        for (value, nothing) in
+            [("close", true), ("Keep-Alive", true), ("close, x", false), ("", false)]
+        {
+            assert_eq!(names_nothing(value.as_bytes()), nothing, "{value}");
         }
         assert!(!Dropped::by([&b"close, X-Hop"[..]].into_iter()).is_empty());
     }

@@ -324,7 +324,7 @@ mod tests {
             upstream += &line(&[directive.to_owned(), argument.to_owned()]);
         }
         let mut location =
-            "location /__clerk/ {\n    proxy_pass https://PRIVATE_NAME$clerk_proxy_uri;\n"
+            "location /__clerk/ {\n    proxy_pass https://PRIVATE_NAME;    # and $clerk_proxy_uri, see below\n"
                 .to_owned();
         for class in [Class::Contract, Class::Tuning] {
             location.extend(["\n    # ", &format!("{class:?}").to_lowercase(), "\n"]);

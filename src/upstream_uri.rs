@@ -3,6 +3,8 @@
 //! Nothing here allocates: the answer borrows from the request and, in the rare case that it is no single
 //! slice of it, is written into a buffer of the caller's.
 
+use std::ptr;
+
 /// The URI of a request in the forms that nginx keeps.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestUri<'a> {
@@ -13,6 +15,14 @@ pub struct RequestUri<'a> {
     pub path: &'a [u8],
     /// The query without its `?`.
     pub args: &'a [u8],
+}
+
+impl RequestUri<'_> {
+    /// Whether nginx had nothing to decode or to resolve: it leaves the path where it stands in the raw bytes then
+    /// (`ngx_http_process_request_uri`), and makes a new one for any `%`, `#`, dot segment or double slash.
+    fn is_plain(&self) -> bool {
+        self.raw.is_some_and(|raw| ptr::eq(raw.as_ptr(), self.path.as_ptr()))
+    }
 }
 
 /// The URI for the Frontend API; always begins with `/`.
@@ -36,7 +46,7 @@ impl<'a> UpstreamUri<'a> {
     /// another spelling; then nginx's own reading of the path counts.
     pub fn cut(request: RequestUri<'a>, prefix: &[u8]) -> Option<Self> {
         if let Some(rest) = request.raw.and_then(|raw| raw.strip_prefix(prefix)) {
-            if let Some(cut) = Self::from_raw(rest) {
+            if let Some(cut) = Self::from_raw(rest, request.is_plain()) {
                 return Some(cut);
             }
         }
@@ -48,20 +58,13 @@ impl<'a> UpstreamUri<'a> {
         Some(Self { slash: path.is_empty(), path, args: request.args, decoded: true })
     }
 
-    fn from_raw(rest: &'a [u8]) -> Option<Self> {
-        let end = rest.iter().position(|b| matches!(b, b'?' | b'#')).unwrap_or(rest.len());
-        let path = &rest[..end];
-        let safe = (path.is_empty() || path[0] == b'/')
-            && rest.get(end) != Some(&b'#')
-            && !rest.iter().any(|&b| needs_escape_everywhere(b))
-            && !has_dot_segment(path);
+    fn from_raw(rest: &'a [u8], plain: bool) -> Option<Self> {
+        let bare = matches!(rest.first(), None | Some(b'?'));
+        // Without an early end the compiler looks at many bytes at once.
+        let clean = !rest.iter().fold(false, |found, &b| found | needs_escape_everywhere(b));
+        let safe = clean && (bare || rest[0] == b'/') && (plain || says_what_it_means(rest));
         // An empty path needs a slash that the raw bytes do not have.
-        safe.then(|| Self {
-            slash: path.is_empty(),
-            path: drop_extra_slash(rest),
-            args: &[],
-            decoded: false,
-        })
+        safe.then(|| Self { slash: bare, path: drop_extra_slash(rest), args: &[], decoded: false })
     }
 
     /// The URI where it stands in the request as it is, which is nearly always.
@@ -101,10 +104,21 @@ impl<'a> UpstreamUri<'a> {
 
     /// How many bytes [`Self::bytes`] hands out.
     pub fn len(&self) -> usize {
-        let mut len = 0;
-        self.bytes(|_| len += 1);
-        len
+        self.as_slice().map_or_else(
+            || {
+                let mut len = 0;
+                self.bytes(|_| len += 1);
+                len
+            },
+            <[u8]>::len,
+        )
     }
+}
+
+/// Whether the path of raw bytes has neither a fragment behind it, which no server should get, nor a dot segment.
+fn says_what_it_means(rest: &[u8]) -> bool {
+    let end = rest.iter().position(|b| matches!(b, b'?' | b'#')).unwrap_or(rest.len());
+    rest.get(end) != Some(&b'#') && !has_dot_segment(&rest[..end])
 }
 
 /// Takes one of two slashes at the front: a proxy URL typed with a slash at its end makes clerk-js ask for
@@ -240,6 +254,26 @@ mod tests {
         // A rewrite can compose a path that nginx does not resolve again.
         assert_eq!(internal("/__clerk/../x", ""), None);
         assert_eq!(internal("/__clerk/a/..", ""), None);
+    }
+
+    #[test]
+    fn paths_that_nginx_left_where_they_are() {
+        for (sent, wanted) in [
+            ("/__clerk/v1/client?a=%2F/../b", Some("/v1/client?a=%2F/../b")),
+            ("/__clerk?a", Some("/?a")),
+            ("/__clerk", Some("/")),
+            ("/__clerk/v1?", Some("/v1?")),
+            ("/__clerkfoo?a", None),
+            // A nginx before 1.21.1 lets these through.
+            ("/__clerk/v1?a\u{1}b", Some("/v1?a%01b")),
+        ] {
+            let (path, args) = sent.split_once('?').unwrap_or((sent, ""));
+            let (sent, args) = (sent.as_bytes(), args.as_bytes());
+            let request = RequestUri { raw: Some(sent), path: &sent[..path.len()], args };
+            assert!(request.is_plain());
+            let uri = UpstreamUri::cut(request, b"/__clerk").map(written);
+            assert_eq!(uri.as_deref(), wanted, "{path}");
+        }
     }
 
     #[test]

@@ -98,7 +98,8 @@ impl Block<'_> {
         let context =
             if verified { self.share_context(cf, tls::context_of(&connection))? } else { None };
         let can_wait = !in_block && upstream::can_wait(&connection);
-        let (delegate, upstream) = self.delegate(cf, connection)?;
+        let has_line = upstream::speaks_http_1(&connection);
+        let (delegate, upstream) = self.delegate(cf, connection, has_line)?;
         let keepalive = usize::from(line.keepalive.map_or(KEEPALIVE, NonZeroU16::get));
         let warm = can_wait.then(|| (upstream, keepalive.min(line.warm.into())));
         // An inherited error_page, which most distributions have, must not answer clerk-js; one of the
@@ -114,6 +115,7 @@ impl Block<'_> {
         }
         Ok(Proxy {
             prefix: line.url.prefix().as_bytes().into(),
+            base: has_line.then(|| line.origin.path.as_bytes().into()),
             delegate,
             location: location_name(core),
             place: self.place,
@@ -190,11 +192,13 @@ impl Block<'_> {
         self.stock.set(cf, self.level, directive, &filled)
     }
 
-    /// Makes this location a stock proxy location whose handler is called by ours.
+    /// Makes this location a stock proxy location whose handler is called by ours. Where requests have a request
+    /// line, the URI is put there, see `request_line`.
     fn delegate(
         &self,
         cf: &mut ngx_conf_t,
         connection: Content,
+        has_line: bool,
     ) -> Result<(ngx_http_handler_pt, String), Stop> {
         let origin = &self.line.origin;
         let main = Module::main_conf_mut(cf).ok_or(NO_MEMORY)?;
@@ -204,7 +208,11 @@ impl Block<'_> {
         main.upstreams = upstreams;
         let name = name?;
         let (scheme, path) = (origin.scheme(), &origin.path);
-        let url = format!("{scheme}://{name}{path}${}", variables::URI);
+        let url = if has_line {
+            format!("{scheme}://{name}")
+        } else {
+            format!("{scheme}://{name}{path}${}", variables::URI)
+        };
         self.stock.set(cf, self.level, "proxy_pass", &[url.as_bytes()])?;
         let core = self.level.core();
         let delegate = core.handler.replace(handler::content_handler);

@@ -98,6 +98,8 @@ impl Defaults {
 pub struct Proxy {
     /// The path to cut off requests.
     pub prefix: Box<[u8]>,
+    /// The path of ORIGIN, where the URI is put into the request once nginx has written it, and not by a variable.
+    pub base: Option<Box<[u8]>>,
     /// The stock proxy module's handler.
     pub delegate: ngx_http_handler_pt,
     /// The location's name, for messages.

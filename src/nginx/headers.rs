@@ -1,40 +1,52 @@
 //! nginx's header lists: walked, and rid of the headers that a `Connection` header names.
 
-use std::ptr;
+use std::{ptr, slice};
 
 use ngx::ffi::{
     ngx_http_request_t, ngx_list_push, ngx_list_t, ngx_palloc, ngx_str_t, ngx_table_elt_t,
 };
 
-use crate::hop_by_hop::Dropped;
+use crate::hop_by_hop::{names_nothing, Dropped};
 
-/// The headers of a list, in order.
-fn elements(list: &ngx_list_t) -> impl Iterator<Item = *mut ngx_table_elt_t> {
-    let mut part = ptr::from_ref(&list.part);
-    let mut index = 0;
-    std::iter::from_fn(move || loop {
-        // SAFETY: a list is a chain of parts that ends with null; each has `nelts` elements in use. The lists
-        // given to this function hold `ngx_table_elt_t`.
+const CONNECTION: &[u8] = b"connection";
+
+/// The headers of a list, in order, as the parts that nginx keeps them in.
+fn parts<'a>(list: &ngx_list_t) -> impl Iterator<Item = &'a mut [ngx_table_elt_t]> {
+    let mut next = ptr::from_ref(&list.part);
+    std::iter::from_fn(move || {
+        // SAFETY: a list is a chain of parts that ends with null; each has `nelts` elements in use, and null in place
+        // of none. The lists given to this function hold `ngx_table_elt_t`, live as long as the request, and only
+        // one caller at a time walks one.
         unsafe {
-            let current = part.as_ref()?;
-            if index < current.nelts {
-                index += 1;
-                return Some(current.elts.cast::<ngx_table_elt_t>().add(index - 1));
+            let part = next.as_ref()?;
+            next = part.next;
+            match part.nelts {
+                0 => Some(&mut [][..]),
+                len => Some(slice::from_raw_parts_mut(part.elts.cast(), len)),
             }
-            part = current.next;
-            index = 0;
         }
     })
 }
 
 /// What the `Connection` headers of a list take away.
 fn dropped_by<'a>(list: &ngx_list_t) -> Dropped<'a> {
-    Dropped::by(elements(list).filter_map(|element| {
-        // SAFETY: elements of a header list live as long as the request.
-        let element: &'a ngx_table_elt_t = unsafe { &*element };
-        let is = element.key.as_bytes().eq_ignore_ascii_case(b"connection");
-        is.then(|| element.value.as_bytes())
-    }))
+    let mut named = Vec::new();
+    for part in parts(list) {
+        for element in &*part {
+            // "User-Agent" and "Set-Cookie" are as long; every request comes by here.
+            if element.key.len == CONNECTION.len()
+                && matches!(element.key.as_bytes()[0], b'C' | b'c')
+                && element.key.as_bytes().eq_ignore_ascii_case(CONNECTION)
+                && !names_nothing(element.value.as_bytes())
+            {
+                named.push(element.value.as_bytes());
+            }
+        }
+    }
+    if named.is_empty() {
+        return Dropped::default();
+    }
+    Dropped::by(named.into_iter())
 }
 
 /// Drops the request headers that the client's `Connection` names. The stock proxy module reads this list
@@ -46,7 +58,7 @@ pub fn drop_named_in_request(r: &mut ngx_http_request_t) -> Option<()> {
     if dropped.is_empty() {
         return Some(());
     }
-    let count = elements(list).count();
+    let count = parts(list).map(|part| part.len()).sum::<usize>();
     // SAFETY: `pool` is the request's; the result is null or fits all elements.
     let kept = unsafe { ngx_palloc(r.pool, count * size_of::<ngx_table_elt_t>()) };
     let kept = kept.cast::<ngx_table_elt_t>();
@@ -54,14 +66,11 @@ pub fn drop_named_in_request(r: &mut ngx_http_request_t) -> Option<()> {
         return None;
     }
     let mut len = 0;
-    for element in elements(list) {
-        // SAFETY: elements of a header list live as long as the request; `kept` has room for all of them.
-        unsafe {
-            if !dropped.contains((*element).key.as_bytes()) {
-                kept.add(len).copy_from_nonoverlapping(element, 1);
-                len += 1;
-            }
-        }
+    for element in parts(list).flatten().filter(|element| !dropped.contains(element.key.as_bytes()))
+    {
+        // SAFETY: `kept` has room for all elements.
+        unsafe { kept.add(len).copy_from_nonoverlapping(element, 1) };
+        len += 1;
     }
     let list = &mut r.headers_in.headers;
     list.part.elts = kept.cast();
@@ -82,13 +91,10 @@ pub fn drop_named_in_reply(r: &mut ngx_http_request_t, from_upstream: &ngx_list_
 
 /// Takes headers of the reply away.
 pub fn remove_from_reply(r: &mut ngx_http_request_t, is_meant: impl Fn(&[u8]) -> bool) {
-    for element in elements(&r.headers_out.headers) {
-        // SAFETY: elements of a header list live as long as the request; a hash of 0 means "not sent".
-        unsafe {
-            if is_meant((*element).key.as_bytes()) {
-                (*element).hash = 0;
-            }
-        }
+    let all = parts(&r.headers_out.headers).flatten();
+    for element in all.filter(|element| is_meant(element.key.as_bytes())) {
+        // "Not sent".
+        element.hash = 0;
     }
 }
 

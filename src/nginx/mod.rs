@@ -19,6 +19,7 @@ mod key;
 mod lookup;
 mod peer_list;
 mod peers;
+mod request_line;
 mod resolver;
 mod settings;
 mod shared;

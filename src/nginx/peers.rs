@@ -12,7 +12,7 @@ use super::cf::{self, ERROR, OK};
 use super::peer_list::{forget_sessions, inherit, List};
 use super::resolver::Resolver;
 use super::warm::Wanted;
-use super::{guard, Module};
+use super::{guard, request_line, Module};
 
 /// How nginx chooses a server for a request.
 pub type InitPeer =
@@ -33,8 +33,8 @@ pub enum Owner {
     /// An implicit upstream: the addresses of a name that the resolver follows, with the port, or those that
     /// nginx knows for good.
     Module(Option<(usize, u16)>),
-    /// The user, in a block whose servers `clerk_proxy` verifies.
-    User,
+    /// The user, in a block whose servers `clerk_proxy` verifies or not.
+    User { verified: bool },
 }
 
 /// The servers of one upstream.
@@ -56,9 +56,9 @@ impl Peers {
     fn admits(&self, r: &ngx_http_request_t) -> bool {
         let ours = Module::location_conf(r).is_some_and(|conf| conf.proxy.is_some());
         // SAFETY: nginx chooses a server for a request with an upstream and its settings.
-        let verified =
+        let verifies =
             || unsafe { (*r.upstream).ssl() == 1 && (*(*r.upstream).conf).ssl_verify == 1 };
-        ours || (matches!(self.owner, Owner::User) && verified())
+        ours || matches!(self.owner, Owner::User { verified } if !verified || verifies())
     }
 
     /// Has nginx ask us first when a request needs a server.
@@ -186,6 +186,11 @@ unsafe extern "C" fn init_peer(
                 &format!("upstream \"{name}\" of \"clerk_proxy\" is not for this location"),
             );
             return ERROR;
+        }
+        if let Some(proxy) = Module::location_conf(r).and_then(|conf| conf.proxy.as_deref()) {
+            if request_line::put_uri(r, proxy).is_none() {
+                return ERROR;
+            }
         }
         let Owner::Module(followed) = peers.owner else {
             prepared = Some((peers.original, None));

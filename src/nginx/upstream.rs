@@ -85,9 +85,7 @@ impl Upstreams {
             if let Some(differs) = first.difference(&key) {
                 return Err(Error::DividedBlock { name: name.to_owned(), differs }.into());
             }
-            if origin.tls && tls::is_verified(&key.connection) {
-                watch(cf, name);
-            }
+            watch(cf, name, origin.tls && tls::is_verified(&key.connection));
             return Ok(name.to_owned());
         }
         if let Some(name) = self.implicit.get(&key) {
@@ -147,6 +145,14 @@ pub fn keep_warm(cf: &ngx_conf_t, name: &str, wanted: Wanted, possible: bool) {
     known.possible &= possible;
 }
 
+/// Whether requests over connections made with these settings have a request line.
+pub fn speaks_http_1(connection: &Content) -> bool {
+    let mut versions = connection.iter().filter(|(name, _)| *name == "proxy_http_version");
+    versions.all(|(_, content)| {
+        [1000_usize, 1001].iter().any(|v| content.starts_with(&v.to_ne_bytes()))
+    })
+}
+
 /// Whether connections made with these settings are the same for all requests, and can wait for one.
 pub fn can_wait(connection: &Content) -> bool {
     connection.iter().all(|(name, content)| match *name {
@@ -184,9 +190,6 @@ fn make(
         stock::block(cf, c"ngx_http_upstream_module", "upstream", &[name.as_bytes()])
     })
     .ok_or(NO_MEMORY)??;
-    if followed.is_none() && !origin.tls {
-        return Ok(());
-    }
     let resolver = &mut Module::main_conf_mut(cf).ok_or(NO_MEMORY)?.resolver;
     let followed = followed.map(|(host, port)| {
         // A word without a dot and a port looks like the name of a block.
@@ -202,14 +205,14 @@ fn make(
     Ok(())
 }
 
-/// Sees to it that connections of a block of the user's, which are verified here, are verified everywhere.
-fn watch(cf: &ngx_conf_t, name: &str) {
+/// Watches a block of the user's: connections that are verified here are verified everywhere.
+fn watch(cf: &ngx_conf_t, name: &str, verified: bool) {
     for &block in blocks(cf) {
         // SAFETY: as in `is_block`.
         let block = unsafe { &*block };
         if block.host.as_bytes().eq_ignore_ascii_case(name.as_bytes()) {
             if let Some(conf) = Module::server_conf_mut(block) {
-                conf.peers.get_or_insert_with(|| Peers::new(Owner::User));
+                conf.peers.get_or_insert_with(|| Peers::new(Owner::User { verified }));
             }
         }
     }

@@ -69,6 +69,12 @@ unsafe extern "C" fn get_client_ip(
     })
 }
 
+/// The flags beside the length of a value, in one word: bindgen writes each of its bits by itself, which costs
+/// more than all else here.
+const VALID: u32 = 1 << 28;
+const NO_CACHEABLE: u32 = 1 << 29;
+const NOT_FOUND: u32 = 1 << 30;
+
 /// Fills a value in a location with `clerk_proxy`; elsewhere there is none.
 ///
 /// # Safety
@@ -81,17 +87,19 @@ unsafe fn fill(
 ) -> ngx_int_t {
     let proxy = Module::location_conf(r).and_then(|conf| conf.proxy.as_deref());
     let found = proxy.and_then(|proxy| find(r, proxy));
-    // Set as a whole: each flag by itself costs a loop over the length.
     let (data, len, missing) = match found {
         Some((data, len)) => (data, len, 0),
         None => (std::ptr::null(), 0, 1),
     };
-    let Ok(len) = u32::try_from(len) else { return ERROR };
-    let bits = ngx_http_variable_value_t::new_bitfield_1(len, 1 - missing, 1, missing, 0);
-    // SAFETY: promised by the caller. nginx only reads what `data` points to.
+    let Some(len) = u32::try_from(len).ok().filter(|&len| len < VALID) else { return ERROR };
+    let word = if missing == 0 { len | VALID | NO_CACHEABLE } else { NOT_FOUND | NO_CACHEABLE };
+    // SAFETY: promised by the caller. The length and the flags are the first word (ngx_variable_value_t); nginx only
+    // reads what `data` points to.
     unsafe {
-        (*value)._bitfield_1 = bits;
+        value.cast::<u32>().write(word);
         (*value).data = data.cast_mut();
+        debug_assert_eq!(((*value).len(), (*value).not_found()), (len, missing));
+        debug_assert_eq!(((*value).valid(), (*value).no_cacheable()), (1 - missing, 1));
     }
     OK
 }
@@ -117,15 +125,28 @@ fn bytes(r: &ngx_http_request_t, uri: &UpstreamUri) -> Option<Value> {
     if data.is_null() {
         return None;
     }
-    let mut end = data;
-    uri.bytes(|b| {
-        // SAFETY: `bytes` hands out exactly `len` bytes.
-        unsafe {
-            *end = b;
-            end = end.add(1);
-        }
-    });
+    // SAFETY: as above.
+    unsafe { write(uri, data) };
     Some((data, len))
+}
+
+/// Writes a URI.
+///
+/// # Safety
+///
+/// There is room for as many bytes as the URI is long, in memory that is no part of the request's.
+pub unsafe fn write(uri: &UpstreamUri, to: *mut u8) {
+    let mut end = to;
+    // SAFETY: promised by the caller; `bytes` hands out as many as the URI is long.
+    unsafe {
+        match uri.as_slice() {
+            Some(slice) => to.copy_from_nonoverlapping(slice.as_ptr(), slice.len()),
+            None => uri.bytes(|b| {
+                end.write(b);
+                end = end.add(1);
+            }),
+        }
+    }
 }
 
 /// The client's address: what the user's expression says, if that is an address, else that of the connection, as

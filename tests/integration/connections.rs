@@ -130,6 +130,37 @@ fn a_kept_connection_that_dies_under_a_get() {
     }
 }
 
+/// Also where the URI for the Frontend API is longer than the one that the client sent.
+#[test]
+fn a_request_that_is_sent_again_is_the_same() {
+    for base in ["", "/x", "/longer/than/the/prefix"] {
+        let (ended, bad) = (AtomicBool::new(false), format!("{base}/bad"));
+        let path = bad.clone();
+        let fapi = Fapi::start(None, move |request, stream| {
+            (request.target() != path || ended.swap(true, Ordering::Relaxed)) && answer_well(stream)
+        });
+        let nginx = Config::server(&format!(
+            "location /__clerk/ {{ clerk_proxy https://app.dev/__clerk secret_key=%KEY%\n\
+             upstream=http://127.0.0.1:{}{base}; }}",
+            fapi.port
+        ))
+        .start();
+        assert_eq!(nginx.get("/__clerk/good").status, 200);
+        assert_eq!(ask(&nginx, "GET", "/__clerk/bad").status, 200);
+        let requests: Vec<_> = fapi.requests().into_iter().filter(|r| r.target() == bad).collect();
+        assert_eq!(requests.len(), 2);
+        assert_eq!(
+            (&requests[0].line, &requests[0].headers),
+            (&requests[1].line, &requests[1].headers)
+        );
+        assert_ne!(requests[0].connection, requests[1].connection);
+        // The error log names what was sent.
+        let errors = errors(&nginx);
+        let sent = format!("upstream: \"http://127.0.0.1:{}{bad}\"", fapi.port);
+        assert!(errors.iter().all(|line| line.contains(&sent)), "{errors:#?}");
+    }
+}
+
 #[test]
 fn a_kept_connection_that_dies_under_a_post() {
     for tls in [false, true] {

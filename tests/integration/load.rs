@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustls::ServerConfig;
 
@@ -101,6 +101,11 @@ impl Load {
 
     /// Ends the clients, none of which may have failed; tells how many requests were answered.
     pub fn stop(self) -> usize {
+        // What is tested may be over before a busy machine has let the first client in.
+        let start = Instant::now();
+        while self.answered() == 0 && start.elapsed() < PATIENCE {
+            thread::sleep(Duration::from_millis(5));
+        }
         let answered = self.answered();
         self.shared.stop.store(true, Ordering::Relaxed);
         for thread in self.threads {
