@@ -30,7 +30,8 @@ fn config(block: &str) -> Config {
         .replace("listen 443 ssl;", "listen 127.0.0.1:%PORT%;")
         .replace("listen 80", "listen 127.0.0.1:%PORT%")
         .replace("file:/etc/nginx/clerk_secret_key", "file:clerk_secret_key")
-        .replace("server frontend-api.clerk.dev:443", "server 127.0.0.1:443");
+        .replace("server frontend-api.clerk.dev:443", "server 127.0.0.1:443")
+        .replace("/var/log/nginx", "logs");
     let text =
         if at_least([1, 27, 2]) { text } else { text.replace("    proxy_pass_trailers on;\n", "") };
     let http = if let Some((_, rest)) = text.split_once("http {") {
@@ -257,4 +258,58 @@ fn satellites() {
     let nginx = started(block, &fapi);
     assert_eq!(ask(&nginx, "evil.example", "/__clerk/v1").status, 200);
     assert_eq!(tenant(&fapi.only())[..2], ["https://evil.example/__clerk", KEY]);
+}
+
+/// What the text says of the log: a reply with its upstream, and one of nginx's own.
+#[test]
+fn logs() {
+    let fapi = Fapi::plain();
+    let nginx = started(block("log_format clerk"), &fapi);
+    assert_eq!(nginx.get("/__clerk/v1/client?__session=secret").status, 200);
+    assert_eq!(nginx.get("/__clerk/../x").status, 404);
+    let log = nginx.config.folder.read("logs/clerk.log");
+    let (front, rest) = log.split_once(" upstream ").expect("a line");
+    assert!(
+        front.starts_with("127.0.0.1 [") && front.contains("] \"GET /__clerk/v1/client\" 200 0.")
+    );
+    assert!(rest.starts_with(&format!("127.0.0.1:{} 200 connect 0.", fapi.port)), "{log}");
+    assert_eq!((log.lines().count(), log.contains("secret")), (1, false), "{log}");
+}
+
+/// What stands in the README as a message of nginx is one.
+#[test]
+fn headings_of_the_troubleshooting() {
+    let (_, section) = README.split_once("\n## Troubleshooting\n").expect("the section");
+    let (section, _) = section.split_once("\n### In the browser\n").expect("its next part");
+    let line = "clerk_proxy https://app.dev/__clerk";
+    for (lines, said) in [
+        (
+            format!("location /__clerk/ {{ {line} upstream=http://127.0.0.1:1; }}"),
+            "environment variable \"CLERK_SECRET_KEY\" in \"clerk_proxy\": it is not set",
+        ),
+        (
+            format!("location /clerk/ {{ {line} secret_key=%KEY%; }}"),
+            "does not fit location \"/clerk/\"",
+        ),
+        (
+            format!(
+                "location /__clerk/ {{ {line} secret_key=%KEY%; proxy_pass http://127.0.0.1:1; }}"
+            ),
+            "conflicts with another content handler in location \"/__clerk/\"",
+        ),
+        (
+            format!(
+                "location /__clerk/ {{ {line} secret_key=%KEY% upstream=http://x.invalid:443; }}"
+            ),
+            "host not found in upstream \"x.invalid:443\" of \"clerk_proxy\"",
+        ),
+    ] {
+        let (_, printed) = Config::server(&lines).check();
+        assert!(printed.contains(said), "{printed}");
+        let heading = said.replace("x.invalid", "frontend-api.clerk.dev");
+        let heading = heading.replace("\"/clerk/\"", "\"…\"").replace("\"/__clerk/\"", "\"…\"");
+        assert!(section.contains(&format!("**`{heading}`**")), "the README lacks {heading}");
+    }
+    let (_, printed) = Config::server("location / { clerk_proxie x; }").check();
+    assert!(printed.contains("unknown directive \"clerk_proxie\""), "{printed}");
 }
