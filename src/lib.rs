@@ -38,3 +38,8 @@ mod warning;
 #[cfg(not(test))]
 #[allow(unsafe_code)]
 mod nginx;
+
+#[cfg(test)]
+#[allow(unsafe_code)]
+#[path = "nginx/bit_fields.rs"]
+mod bit_fields;

@@ -1,7 +1,6 @@
 //! Tests of the module in a real nginx, against a stand-in of the Frontend API.
 
 mod beside;
-mod bit_fields;
 mod blocks;
 mod bodies;
 mod check;
