@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 
 use crate::errors::assert_json;
 use crate::fapi::{json, Fapi, CA};
-use crate::harness::{at_least, Config, Nginx, KEY};
+use crate::harness::{passes_trailers, Config, Nginx, KEY};
 use crate::tenants::{ask, tenant};
 
 const README: &str = include_str!("../../README.md");
@@ -33,7 +33,7 @@ fn config(block: &str) -> Config {
         .replace("server frontend-api.clerk.dev:443", "server 127.0.0.1:443")
         .replace("/var/log/nginx", "logs");
     let text =
-        if at_least([1, 27, 2]) { text } else { text.replace("    proxy_pass_trailers on;\n", "") };
+        if passes_trailers() { text } else { text.replace("    proxy_pass_trailers on;\n", "") };
     let http = if let Some((_, rest)) = text.split_once("http {") {
         rest.trim_end().strip_suffix('}').expect("the end of http {}").to_owned()
     } else if text.lines().any(|line| line.starts_with("upstream ") || line.starts_with("server "))

@@ -56,21 +56,21 @@ fn build(arguments: &[&str]) -> PathBuf {
         .into()
 }
 
-/// Whether the nginx under test is at least this version.
-pub fn at_least(wanted: [u32; 3]) -> bool {
-    static VERSION: LazyLock<Vec<u32>> = LazyLock::new(|| {
-        let output = Command::new(&*PROGRAM).arg("-v").output().expect("nginx runs");
-        let text = String::from_utf8_lossy(&output.stderr).into_owned();
-        let version = text.split('/').nth(1).expect("a version");
-        let digits = version.split(|c: char| !c.is_ascii_digit());
-        digits.filter_map(|part| part.parse().ok()).take(3).collect()
-    });
-    VERSION.as_slice() >= wanted.as_slice()
+/// Whether the nginx under test passes trailers of replies: the directive for that is in the program.
+pub fn passes_trailers() -> bool {
+    let program = fs::read(&*PROGRAM).expect("a program");
+    let name = b"proxy_pass_trailers\0";
+    program.windows(name.len()).any(|bytes| bytes == name)
 }
 
-/// Whether nginx itself answers a `Host` that is no name with 400.
+/// Whether it answers a `Host` that is no name with 400 itself, which only its version tells.
 pub fn refuses_odd_hosts() -> bool {
-    at_least([1, 29, 4])
+    let output = Command::new(&*PROGRAM).arg("-v").output().expect("nginx runs");
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    let version = text.split('/').nth(1).expect("a version");
+    let digits = version.split(|c: char| !c.is_ascii_digit());
+    let version: Vec<u32> = digits.filter_map(|part| part.parse().ok()).take(3).collect();
+    version >= vec![1, 29, 4]
 }
 
 /// A port of 127.0.0.1 that nothing listens on, handed out once per run. It is below those that systems take for
