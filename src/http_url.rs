@@ -82,7 +82,6 @@ pub fn parse_http_url(typed: &str) -> Result<(Url, &str), UrlFault> {
     if rest.is_empty() || rest.starts_with(['/', '?', '#', ':']) {
         return Err(UrlFault::NoHost);
     }
-    let url = Url::parse(typed).map_err(|why| UrlFault::Malformed(why.to_string()))?;
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
     if authority.contains('@') {
         return Err(UrlFault::Credentials);
@@ -97,6 +96,7 @@ pub fn parse_http_url(typed: &str) -> Result<(Url, &str), UrlFault> {
     if !authority.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._:[]".contains(&b)) {
         return Err(UrlFault::Malformed("invalid character in the host".to_owned()));
     }
+    let url = Url::parse(typed).map_err(|why| UrlFault::Malformed(why.to_string()))?;
     if authority.ends_with(':') || url.port() == Some(0) {
         return Err(UrlFault::Malformed("invalid port number".to_owned()));
     }
