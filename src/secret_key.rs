@@ -215,7 +215,7 @@ impl SecretKey {
 
     /// Whether the value of an expression is a key: just that, without a new line.
     pub fn is_value(value: &str) -> bool {
-        !value.ends_with('\n') && Self::parse(value.as_bytes()).is_ok()
+        Self::parse(value.as_bytes()).is_ok_and(|key| key.expose() == value)
     }
 
     /// Whether it is the key of a development instance.
@@ -259,6 +259,14 @@ mod tests {
             assert_eq!(SecretKey::parse(key.as_bytes()).unwrap().expose(), key);
         }
         assert!(!format!("{:?}", SecretKey::parse(b"sk_live_abc").unwrap()).contains("abc"));
+    }
+
+    #[test]
+    fn values_of_expressions_are_sent_as_they_are() {
+        assert!(SecretKey::is_value("sk_live_a"));
+        for value in ["sk_live_a\n", "sk_live_a\r\n", "sk_live_a\r", "sk_live_", ""] {
+            assert!(!SecretKey::is_value(value), "{value:?}");
+        }
     }
 
     #[test]
