@@ -68,6 +68,10 @@ impl Origin {
         if !socket.starts_with('/') {
             return Err(UrlFault::UnixSocket);
         }
+        // It becomes a word of nginx's configuration.
+        if socket.contains(['{', '}', ';', '"', '\'', '\\']) {
+            return Err(UrlFault::Malformed("invalid character in the socket's path".to_owned()));
+        }
         // The path's rules are those of every URL; the socket has no say in them.
         let path = parse_http_url(&format!("http://localhost{path}"))
             .ok()
@@ -245,6 +249,10 @@ mod tests {
             ("http://unix:/run/f.sock:x", UrlFault::Path("x".into())),
             ("http://unix:/run/f.sock:/x?y", UrlFault::Path("/x?y".into())),
             ("http://unix:/run/$f", UrlFault::Variable),
+            (
+                "http://unix:/run/f;x",
+                UrlFault::Malformed("invalid character in the socket's path".into()),
+            ),
         ] {
             assert_eq!(Origin::parse(typed), Err(fault), "{typed}");
         }
