@@ -83,13 +83,13 @@ fn without_variables(host: &str) -> Result<String, UrlFault> {
     let mut parts = host.split('$');
     let mut plain = parts.next().unwrap_or_default().to_owned();
     for part in parts {
+        let is_of_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
         let (name, rest) = if let Some(part) = part.strip_prefix('{') {
             part.split_once('}').ok_or_else(invalid)?
         } else {
-            let is_of_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
             part.split_at(part.find(|c| !is_of_name(c)).unwrap_or(part.len()))
         };
-        if name.is_empty() {
+        if name.is_empty() || !name.chars().all(is_of_name) {
             return Err(invalid());
         }
         if name.starts_with(|c: char| c.is_ascii_digit()) {
@@ -157,6 +157,7 @@ mod tests {
             ("$url", UrlFault::VariableOutsideHost),
             ("https://$/x", UrlFault::Malformed("invalid variable name".into())),
             ("https://${host/x", UrlFault::Malformed("invalid variable name".into())),
+            ("https://${ho st}/x", UrlFault::Malformed("invalid variable name".into())),
             ("https://$a@$b/x", UrlFault::Credentials),
             ("https://$1.app.dev/x", UrlFault::Capture),
             ("https://.app.dev/x", UrlFault::Malformed("empty label in the host".into())),
