@@ -3,37 +3,49 @@
 
 #![no_main]
 
+use clerk_nginx_fuzz::upstream_uri::{RequestUri, UpstreamUri};
 use libfuzzer_sys::fuzz_target;
-
-// The module is a cdylib, which nothing can depend on; its pure files stand alone.
-#[allow(dead_code)]
-#[path = "../../src/upstream_uri.rs"]
-mod upstream_uri;
-
-use upstream_uri::{RequestUri, UpstreamUri};
 
 const PREFIX: &[u8] = b"/__clerk";
 
-fuzz_target!(|input: (Vec<u8>, Vec<u8>, Vec<u8>, bool, bool)| {
-    let (mut raw, mut path, args, has_raw, with_prefix) = input;
-    if with_prefix {
-        raw.splice(0..0, PREFIX.iter().copied());
-        path.splice(0..0, PREFIX.iter().copied());
-    }
-    let request = RequestUri { raw: has_raw.then_some(&raw[..]), path: &path, args: &args };
+// Three lines: the raw URI or `-` where nginx has changed it, the query, and all the rest is the decoded path.
+fuzz_target!(|text: &[u8]| {
+    let mut lines = text.splitn(3, |&b| b == b'\n');
+    let [raw, args, path] = [(); 3].map(|()| lines.next().unwrap_or_default());
+    let request = RequestUri { raw: (raw != b"-").then_some(raw), path, args };
     let Some(uri) = UpstreamUri::cut(request, PREFIX) else { return };
     let mut bytes = Vec::new();
     uri.bytes(|b| bytes.push(b));
+    let shown = String::from_utf8_lossy(&bytes);
     assert_eq!(bytes.len(), uri.len());
     assert_eq!(bytes[0], b'/');
-    assert!(!bytes.iter().any(|&b| b <= b' ' || b == 0x7f));
+    assert!(!bytes.iter().any(|&b| b <= b' ' || b == 0x7f), "{shown}");
     let end = bytes.iter().position(|&b| b == b'?').unwrap_or(bytes.len());
     for segment in bytes[..end].split(|&b| b == b'/') {
         let plain = String::from_utf8_lossy(segment).to_lowercase().replace("%2e", ".");
-        assert!(plain != "." && plain != "..", "{:?}", String::from_utf8_lossy(&bytes));
+        assert!(plain != "." && plain != "..", "{shown}");
     }
+    assert!(raw.starts_with(PREFIX) || path.starts_with(PREFIX), "{shown}");
     if let Some(slice) = uri.as_slice() {
         assert_eq!(slice, bytes);
-        assert!(slice == b"/" || raw.ends_with(slice));
+        assert!(slice == b"/" || raw.ends_with(slice), "{shown}");
+        return;
     }
+    // Written anew: the sent path or, with other bytes, the decoded one.
+    let sent = raw.starts_with(PREFIX) && bytes[1..] == raw[PREFIX.len()..];
+    let mut rest = path.strip_prefix(PREFIX).unwrap_or_default();
+    rest = if rest.starts_with(b"//") { &rest[1..] } else { rest };
+    let decoded = decode(&bytes[..end]);
+    assert!(sent || decoded == if rest.is_empty() { b"/" } else { rest }, "{shown}");
 });
+
+fn decode(path: &[u8]) -> Vec<u8> {
+    let mut parts = path.split(|&b| b == b'%');
+    let mut plain = parts.next().unwrap_or_default().to_vec();
+    for part in parts {
+        let digits = std::str::from_utf8(&part[..2]).expect("two digits");
+        plain.push(u8::from_str_radix(digits, 16).expect("two digits"));
+        plain.extend(&part[2..]);
+    }
+    plain
+}
