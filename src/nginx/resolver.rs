@@ -10,8 +10,8 @@ use std::net::IpAddr;
 use std::ptr;
 
 use ngx::ffi::{
-    ngx_add_timer, ngx_conf_t, ngx_current_msec, ngx_cycle_t, ngx_del_timer, ngx_event_t,
-    ngx_exiting, ngx_int_t, ngx_msec_t, ngx_shm_zone_t, NGX_LOG_INFO, NGX_LOG_WARN,
+    ngx_add_timer, ngx_conf_t, ngx_current_msec, ngx_cycle, ngx_cycle_t, ngx_del_timer,
+    ngx_event_t, ngx_exiting, ngx_int_t, ngx_msec_t, ngx_shm_zone_t, NGX_LOG_INFO, NGX_LOG_WARN,
 };
 use ngx::http::HttpModuleMainConf;
 
@@ -46,6 +46,8 @@ struct Host {
 /// The names of one configuration.
 pub struct Resolver {
     hosts: Vec<Host>,
+    /// The configuration that they belong to.
+    cycle: *const ngx_cycle_t,
     zone: Option<Zone>,
     /// Of the hosts, in the same order.
     entries: &'static [Entry],
@@ -60,8 +62,8 @@ impl Default for Resolver {
     fn default() -> Self {
         // SAFETY: zero is a valid value for every field of this plain C struct.
         let timer = unsafe { mem::zeroed() };
-        let (hosts, lookups) = (Vec::new(), Vec::new());
-        Self { hosts, zone: None, entries: &[], lookups, first: 0, timer, poll: 0 }
+        let (hosts, lookups, cycle) = (Vec::new(), Vec::new(), ptr::null());
+        Self { hosts, cycle, zone: None, entries: &[], lookups, first: 0, timer, poll: 0 }
     }
 }
 
@@ -114,6 +116,7 @@ impl Resolver {
         }
         let data = ptr::from_mut(self).cast();
         self.zone = Some(Zone::ask(cf, self.hosts.len(), Some(init_zone), data)?);
+        self.cycle = cf.cycle;
         Ok(())
     }
 
@@ -141,9 +144,16 @@ impl Resolver {
         }
     }
 
+    /// Whether the process serves this configuration. One without workers serves another after a reload, and
+    /// nginx has taken the shared memory away from what is left of this one.
+    fn is_served(&self) -> bool {
+        // SAFETY: nginx sets it in this thread.
+        unsafe { ptr::eq(ngx_cycle, self.cycle) }
+    }
+
     /// Notes that a request uses the name.
     pub fn want(&mut self, number: usize) {
-        if self.hosts[number].wanted.is_none() {
+        if self.is_served() && self.hosts[number].wanted.is_none() {
             let entry = &self.entries[number];
             self.hosts[number].wanted = Some(entry.last());
             self.wake_at(entry.due());
@@ -152,6 +162,9 @@ impl Resolver {
 
     /// Notes that a connection failed: the address may have moved.
     pub fn hurry(&mut self, number: usize) {
+        if !self.is_served() {
+            return;
+        }
         let entry = &self.entries[number];
         let soon = entry.last().wrapping_add(HURRIED);
         if is_before(soon, entry.due()) {
@@ -163,7 +176,7 @@ impl Resolver {
 
     /// The addresses, and the number of this list of them, if there is another one than `generation`.
     pub fn other_than(&self, generation: usize, number: usize) -> Option<(usize, Vec<IpAddr>)> {
-        let entry = &self.entries[number];
+        let entry = self.entries.get(number).filter(|_| self.is_served())?;
         if entry.generation() == generation {
             return None;
         }
@@ -184,6 +197,9 @@ impl Resolver {
     }
 
     fn on_timer(&mut self) {
+        if !self.is_served() {
+            return self.lookups.clear();
+        }
         let mut answers = Vec::new();
         self.lookups.retain(|(number, lookup)| {
             let answer = lookup.poll();

@@ -28,7 +28,7 @@ fn connect(port: u16) -> TcpStream {
 }
 
 /// Sends a request and reads the reply; `None` where the connection was closed before it began.
-fn ask(stream: &mut TcpStream, request: &str) -> Option<Reply> {
+pub fn ask(stream: &mut TcpStream, request: &str) -> Option<Reply> {
     let mut bytes = Vec::new();
     stream.write_all(request.as_bytes()).ok()?;
     loop {
@@ -53,7 +53,7 @@ fn ask(stream: &mut TcpStream, request: &str) -> Option<Reply> {
     }
 }
 
-fn head(method: &str, target: &str, connection: &str) -> String {
+pub fn head(method: &str, target: &str, connection: &str) -> String {
     format!("{method} {target} HTTP/1.1\r\nHost: app.dev\r\nConnection: {connection}\r\n")
 }
 

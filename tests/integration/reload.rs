@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use crate::fapi::{Fapi, CA};
 use crate::harness::{Config, Nginx, KEY, MODULE};
-use crate::load::{get, telling, Load};
+use crate::load::{ask, get, head, telling, Load};
 use crate::random::number;
 
 const TARGETS: &[&str] = &["/plain/v1", "/tls/v1"];
@@ -200,4 +200,32 @@ fn a_reload_loads_the_module_from_another_file() {
     load.stop();
     nginx.stop();
     assert_eq!(count(&nginx, "exited on signal"), 0);
+}
+
+/// nginx serves only what was begun before it, and that with the configuration of before.
+#[test]
+fn a_reload_of_a_process_without_workers() {
+    let fapi = telling("one", None);
+    let server = format!(
+        "location /__clerk/ {{ clerk_proxy https://app.dev/__clerk secret_key=%KEY% \
+         upstream=http://localhost:{}; }}",
+        fapi.port
+    );
+    let mut nginx = Config::server(&server)
+        .main("master_process off; error_log logs/error.log notice;")
+        .workers(0)
+        .allow("[emerg]")
+        .start();
+    let mut stream = nginx.connect();
+    let request = head("GET", "/__clerk/v1", "keep-alive") + "\r\n";
+    assert_eq!(ask(&mut stream, &request).map(|reply| reply.status), Some(200));
+    // A configuration that is refused changes nothing.
+    let file = nginx.config.folder.path().join("nginx.conf");
+    let good = fs::read_to_string(&file).unwrap();
+    for (number, text) in [good.as_str(), "worse", good.as_str()].iter().enumerate() {
+        fs::write(&file, text).unwrap();
+        nginx.signal("HUP");
+        nginx.until("it is read", |nginx| count(nginx, ": reconfiguring\n") == number + 1);
+        assert_eq!(ask(&mut stream, &request).map(|reply| reply.status), Some(200));
+    }
 }
