@@ -129,6 +129,17 @@ fn an_impostor() {
     assert_eq!((ready(&nginx), config.received()), (0, 0));
 }
 
+/// A certificate for no name is none.
+#[test]
+fn a_server_without_a_name() {
+    let fapi = tls::fapi(&[&rustls::version::TLS13], true);
+    let mut nginx = start(&fapi, "", "; proxy_ssl_name ''");
+    let told = "can be kept ready: certificate does not match \"\"";
+    nginx.until("it is told", |nginx| nginx.error_log().contains(told));
+    assert_json(&nginx.get("/__clerk/v1"), 502, "proxy_request_failed");
+    assert_eq!((ready(&nginx), fapi.received()), (0, 0));
+}
+
 /// What is closed by the server is made again, more slowly each time where it does not last.
 #[test]
 fn a_server_that_closes() {
