@@ -20,7 +20,7 @@ use super::settings::{Content, UserSettings};
 use super::stock::{Level, Stock};
 use super::tls::{self, Shared};
 use super::upstream::{keep_warm, Upstreams};
-use super::warm::{Wanted, Warm};
+use super::warm::{Running, Wanted};
 use super::{advice, handler, key, Module};
 use crate::client_ip::{is_one_variable, Form};
 use crate::directive::{parse_origin, parse_warm, ClerkProxy, InForce};
@@ -49,8 +49,7 @@ pub struct MainConf {
     /// The TLS contexts, by what they are made of.
     pub contexts: HashMap<Content, Shared>,
     /// The connections that this process keeps ready.
-    #[allow(clippy::vec_box)] // nginx has their addresses
-    pub warm: Vec<Box<Warm>>,
+    pub warm: Vec<Running>,
 }
 
 /// What is known per block.

@@ -24,6 +24,7 @@ mod resolver;
 mod settings;
 mod shared;
 mod stock;
+mod timer;
 mod tls;
 mod tls_client;
 mod upstream;

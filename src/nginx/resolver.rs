@@ -5,19 +5,19 @@
 //! answers, and no request waits for either.
 
 use std::ffi::c_void;
-use std::mem;
 use std::net::IpAddr;
 use std::ptr;
 
 use ngx::ffi::{
-    ngx_add_timer, ngx_conf_t, ngx_current_msec, ngx_cycle, ngx_cycle_t, ngx_del_timer,
-    ngx_event_t, ngx_exiting, ngx_int_t, ngx_msec_t, ngx_shm_zone_t, NGX_LOG_INFO, NGX_LOG_WARN,
+    ngx_conf_t, ngx_current_msec, ngx_cycle, ngx_cycle_t, ngx_event_t, ngx_exiting, ngx_int_t,
+    ngx_msec_t, ngx_shm_zone_t, NGX_LOG_INFO, NGX_LOG_WARN,
 };
 use ngx::http::HttpModuleMainConf;
 
 use super::cf::{ConfExt, Place, Stop, ERROR, OK};
 use super::lookup::{self, Answer, Lookup};
 use super::shared::{Entry, Zone};
+use super::timer::Timer;
 use super::{guard, Module};
 use crate::warning::Warning;
 
@@ -54,25 +54,15 @@ pub struct Resolver {
     lookups: Vec<(usize, Lookup)>,
     /// The host that comes first next time, so that all have their turn.
     first: usize,
-    timer: ngx_event_t,
+    /// In a process that serves requests.
+    timer: Option<Timer>,
     poll: ngx_msec_t,
 }
 
 impl Default for Resolver {
     fn default() -> Self {
-        // SAFETY: zero is a valid value for every field of this plain C struct.
-        let timer = unsafe { mem::zeroed() };
         let (hosts, lookups, cycle) = (Vec::new(), Vec::new(), ptr::null());
-        Self { hosts, cycle, zone: None, entries: &[], lookups, first: 0, timer, poll: 0 }
-    }
-}
-
-impl Drop for Resolver {
-    fn drop(&mut self) {
-        if self.timer.timer_set() == 1 {
-            // SAFETY: the timer is set, thus in nginx's tree.
-            unsafe { ngx_del_timer(&raw mut self.timer) };
-        }
+        Self { hosts, cycle, zone: None, entries: &[], lookups, first: 0, timer: None, poll: 0 }
     }
 }
 
@@ -134,11 +124,8 @@ impl Resolver {
     /// Begins in a worker: names are looked up at once, since their addresses may come from the configuration
     /// before, or be missing.
     fn start(&mut self, cycle: &ngx_cycle_t) {
-        self.timer.data = ptr::from_mut(self).cast();
-        self.timer.handler = Some(on_timer);
-        self.timer.log = cycle.log;
-        // A worker that shuts down does not wait for it.
-        self.timer.set_cancelable(1);
+        let data = ptr::from_mut(self).cast();
+        self.timer = Some(Timer::new(cycle, on_timer, data));
         for number in 0..self.hosts.len() {
             self.want(number);
         }
@@ -185,14 +172,8 @@ impl Resolver {
     }
 
     fn wake_at(&mut self, time: ngx_msec_t) {
-        if self.timer.handler.is_none() {
-            return;
-        }
-        if self.timer.timer_set() == 0 || is_before(time, self.timer.timer.key) {
-            let now = now();
-            let wait = if is_before(now, time) { time.wrapping_sub(now) } else { 1 };
-            // SAFETY: `start` has set the timer up, and it stays where it is.
-            unsafe { ngx_add_timer(&raw mut self.timer, wait) };
+        if let Some(timer) = &mut self.timer {
+            timer.set_by(time);
         }
     }
 
@@ -324,7 +305,7 @@ unsafe extern "C" fn init_zone(zone: *mut ngx_shm_zone_t, _old: *mut c_void) -> 
 }
 
 unsafe extern "C" fn on_timer(event: *mut ngx_event_t) {
-    // SAFETY: `start` set the event's data; the timer is gone before the `Resolver` is.
+    // SAFETY: `start` set the event's data; the timer is gone with the `Resolver`.
     let resolver = unsafe { &mut *(*event).data.cast::<Resolver>() };
     let done = guard::process("timer", false, || {
         resolver.on_timer();

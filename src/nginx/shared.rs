@@ -2,6 +2,7 @@
 
 use std::cell::UnsafeCell;
 use std::ffi::c_void;
+use std::mem;
 use std::net::IpAddr;
 use std::ptr;
 use std::slice;
@@ -36,6 +37,10 @@ struct List {
     len: usize,
     addresses: [IpAddr; MAX_ADDRESSES],
 }
+
+/// What zeroed memory is; the compiler refuses a constant that is no valid value.
+// SAFETY: see above.
+const _: List = unsafe { mem::zeroed() };
 
 impl Entry {
     /// Whether there is no address.

@@ -5,17 +5,18 @@
 //! where it has none, one is made and left to it. Nothing is ever sent but the handshake.
 
 use std::mem;
-use std::ptr;
+use std::ptr::{self, NonNull};
 
 use ngx::ffi::{
-    ngx_add_timer, ngx_connection_t, ngx_cycle, ngx_cycle_t, ngx_del_timer, ngx_event_t,
-    ngx_exiting, ngx_http_upstream_conf_t, ngx_http_upstream_srv_conf_t, ngx_log_t, ngx_msec_t,
-    NGX_LOG_INFO, NGX_LOG_NOTICE, NGX_LOG_WARN,
+    ngx_connection_t, ngx_cycle, ngx_cycle_t, ngx_event_t, ngx_exiting, ngx_http_upstream_conf_t,
+    ngx_http_upstream_srv_conf_t, ngx_log_t, ngx_msec_t, NGX_LOG_INFO, NGX_LOG_NOTICE,
+    NGX_LOG_WARN,
 };
 use ngx::http::{HttpModuleMainConf, HttpModuleServerConf};
 
 use super::attempt::{Attempt, Begun};
 use super::resolver::{is_before, now};
+use super::timer::Timer;
 use super::{guard, peers, upstream, Module};
 
 /// From one look at the connections to the next, in milliseconds, while all is well.
@@ -47,7 +48,7 @@ pub struct Warm {
     upstream: *mut ngx_http_upstream_srv_conf_t,
     wanted: Wanted,
     cycle: *const ngx_cycle_t,
-    timer: ngx_event_t,
+    timer: Option<Timer>,
     /// A log that shows nothing: what goes wrong is told once, in a line of ours.
     quiet: ngx_log_t,
     under_way: Vec<Attempt>,
@@ -58,46 +59,44 @@ pub struct Warm {
     told: bool,
 }
 
-impl Drop for Warm {
+/// It, where nginx has its address.
+pub struct Running(NonNull<Warm>);
+
+impl Drop for Running {
     fn drop(&mut self) {
-        self.under_way.clear();
-        if self.timer.timer_set() == 1 {
-            // SAFETY: the timer is set, thus in nginx's tree.
-            unsafe { ngx_del_timer(&raw mut self.timer) };
-        }
+        // SAFETY: `start` has made it; its timer and its connections, which lead here, end with it.
+        drop(unsafe { Box::from_raw(self.0.as_ptr()) });
     }
 }
 
 impl Warm {
-    fn new(
+    fn start(
         cycle: &ngx_cycle_t,
         upstream: *mut ngx_http_upstream_srv_conf_t,
         wanted: Wanted,
-    ) -> Box<Self> {
-        // SAFETY: zero is a valid value for every field of this plain C struct; the cycle has a log.
-        let (timer, mut quiet): (ngx_event_t, ngx_log_t) = unsafe { (mem::zeroed(), *cycle.log) };
+    ) -> Running {
+        // SAFETY: the cycle has a log.
+        let mut quiet = unsafe { *cycle.log };
         (quiet.log_level, quiet.handler, quiet.data, quiet.action) =
             (0, None, ptr::null_mut(), ptr::null_mut());
         let (under_way, next, failures, told) = (Vec::new(), now(), 0, false);
         let cycle_address = ptr::from_ref(cycle);
-        let mut warm = Box::new(Self {
+        let warm = NonNull::from(Box::leak(Box::new(Self {
             upstream,
             wanted,
             cycle: cycle_address,
-            timer,
+            timer: None,
             quiet,
             under_way,
             next,
             failures,
             told,
-        });
-        warm.timer.data = ptr::from_mut(&mut *warm).cast();
-        warm.timer.handler = Some(on_timer);
-        warm.timer.log = cycle.log;
-        // A worker that shuts down does not wait for it.
-        warm.timer.set_cancelable(1);
-        warm.arm();
-        warm
+        })));
+        let mut timer = Timer::new(cycle, on_timer, warm.as_ptr().cast());
+        timer.set(next);
+        // SAFETY: it was just made, and nothing else refers to it yet.
+        unsafe { (*warm.as_ptr()).timer = Some(timer) };
+        Running(warm)
     }
 
     /// Sets the timer to whatever comes first.
@@ -108,10 +107,9 @@ impl Warm {
                 first = attempt.deadline;
             }
         }
-        let now = now();
-        let wait = if is_before(now, first) { first.wrapping_sub(now) } else { 1 };
-        // SAFETY: `new` has set the timer up, and it stays where it is.
-        unsafe { ngx_add_timer(&raw mut self.timer, wait) };
+        if let Some(timer) = &mut self.timer {
+            timer.set(first);
+        }
     }
 
     fn on_timer(&mut self) {
@@ -220,7 +218,7 @@ impl Warm {
 }
 
 unsafe extern "C" fn on_timer(event: *mut ngx_event_t) {
-    // SAFETY: `new` set the event's data; the timer is gone before the `Warm` is.
+    // SAFETY: `Warm::start` set the event's data; the timer is gone with the `Warm`.
     let warm = unsafe { &mut *(*event).data.cast::<Warm>() };
     let done = guard::process("warm connections", false, || {
         warm.on_timer();
@@ -238,7 +236,7 @@ pub fn start(cycle: &ngx_cycle_t) {
         // SAFETY: the list holds the upstreams of this configuration.
         let wanted = Module::server_conf(unsafe { &*block }).and_then(|conf| conf.warm);
         if let Some(wanted) = wanted.filter(|wanted| wanted.count > 0 && wanted.possible) {
-            main.warm.push(Warm::new(cycle, block, wanted));
+            main.warm.push(Warm::start(cycle, block, wanted));
         }
     }
 }
