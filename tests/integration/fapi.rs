@@ -149,9 +149,18 @@ impl Fapi {
 
     /// Like `plain`, at this address and port alone.
     pub fn at(address: IpAddr, port: u16) -> Self {
+        Self::speaking(None, address, port)
+    }
+
+    /// The same with TLS.
+    pub fn tls_at(tls: &Arc<ServerConfig>, address: IpAddr, port: u16) -> Self {
+        Self::speaking(Some(tls), address, port)
+    }
+
+    fn speaking(tls: Option<&Arc<ServerConfig>>, address: IpAddr, port: u16) -> Self {
         let listener = TcpListener::bind((address, port)).expect("a free port");
         let reply = json(200, "", r#"{"ok":true}"#);
-        Self::listening(vec![listener], None, move |_, stream| {
+        Self::listening(vec![listener], tls, move |_, stream| {
             stream.write_all(reply.as_bytes()).is_ok()
         })
     }

@@ -36,6 +36,7 @@ mod subrequests;
 mod tenant_defaults;
 mod tenant_values;
 mod tenants;
+mod threats;
 mod tls;
 mod tls_apart;
 mod upgrade;
