@@ -49,6 +49,8 @@ pub enum Error {
     NoCaBundle { host: String },
     /// nginx was built without a module that `clerk_proxy` configures.
     MissingModule(&'static str),
+    /// The system gives no memory.
+    NoMemory,
     /// A defect of this module.
     Internal(String),
 }
@@ -158,6 +160,7 @@ impl fmt::Display for Error {
             Self::MissingModule(name) => {
                 write!(f, "\"clerk_proxy\" needs {name}, which this nginx was built without")
             }
+            Self::NoMemory => f.write_str("\"clerk_proxy\" ran out of memory"),
             Self::Internal(what) => {
                 write!(f, "\"clerk_proxy\" failed: {what}, this is a defect of the module, report it")
             }

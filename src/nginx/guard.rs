@@ -14,6 +14,7 @@ use ngx::ffi::{
 };
 
 use super::cf::{ConfExt, Stop, ERROR, OK};
+use super::reserve;
 use crate::error::Error;
 
 /// A directive's `set` or a merge: success, or one `[emerg]`.
@@ -92,8 +93,10 @@ fn run<T>(
     callback: &str,
     body: impl FnOnce(&mut ngx_conf_t) -> Result<T, Stop>,
 ) -> Option<T> {
+    let before = reserve::taken();
     match catch(callback, || body(cf)) {
-        Ok(Ok(value)) => return Some(value),
+        Ok(Ok(value)) if reserve::taken() == before => return Some(value),
+        Ok(Ok(_)) => cf.emerg(&Error::NoMemory.to_string()),
         Ok(Err(Stop::Logged)) => {}
         Ok(Err(Stop::Error(error))) => cf.emerg(&error.to_string()),
         Err(what) => cf.emerg(&Error::Internal(what).to_string()),

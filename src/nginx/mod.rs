@@ -20,6 +20,7 @@ mod lookup;
 mod peer_list;
 mod peers;
 mod request_line;
+mod reserve;
 mod resolver;
 mod settings;
 mod shared;

@@ -1,0 +1,129 @@
+//! Memory for when there is none: where an allocation fails Rust ends the process, which must not happen to a
+//! master that reads a new configuration, nor to a worker with the requests of others.
+//!
+//! What the system does not give comes from a reserve. A configuration callback that needed it fails when it returns,
+//! as nginx's own do at once; a request needs little, and goes on.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::UnsafeCell;
+use std::hint;
+use std::ptr;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+/// Many times what a callback needs at once; pages that are not used take no memory.
+const SIZE: usize = 256 * 1024;
+/// As aligned as anything here.
+const ALIGNMENT: usize = 16;
+
+#[global_allocator]
+static ALLOCATOR: Allocator = Allocator {
+    locked: AtomicBool::new(false),
+    reserve: UnsafeCell::new(Reserve { memory: [0; SIZE], top: 0, live: 0 }),
+    taken: AtomicUsize::new(0),
+};
+
+/// How often the reserve was needed.
+pub fn taken() -> usize {
+    ALLOCATOR.taken.load(Ordering::Relaxed)
+}
+
+struct Allocator {
+    locked: AtomicBool,
+    /// Touched under the lock only.
+    reserve: UnsafeCell<Reserve>,
+    taken: AtomicUsize,
+}
+
+// SAFETY: the lock lets one thread at a time at the reserve.
+unsafe impl Sync for Allocator {}
+
+/// A stack of pieces, which is empty as soon as all are given back.
+#[repr(C, align(16))]
+struct Reserve {
+    memory: [u8; SIZE],
+    top: usize,
+    live: usize,
+}
+
+impl Reserve {
+    fn take(&mut self, layout: Layout) -> *mut u8 {
+        let len = layout.size().next_multiple_of(ALIGNMENT);
+        if layout.align() > ALIGNMENT || len > SIZE - self.top {
+            return ptr::null_mut();
+        }
+        let piece = self.memory[self.top..].as_mut_ptr();
+        self.top += len;
+        self.live += 1;
+        piece
+    }
+
+    fn give_back(&mut self, offset: usize, len: usize) {
+        self.live -= 1;
+        if self.live == 0 {
+            self.top = 0;
+        } else if offset + len.next_multiple_of(ALIGNMENT) == self.top {
+            self.top = offset;
+        }
+    }
+}
+
+impl Allocator {
+    fn with<T>(&self, body: impl FnOnce(&mut Reserve) -> T) -> T {
+        while self.locked.swap(true, Ordering::Acquire) {
+            hint::spin_loop();
+        }
+        // SAFETY: the lock is held, and `body`, which allocates nothing, does not come back here.
+        let result = body(unsafe { &mut *self.reserve.get() });
+        self.locked.store(false, Ordering::Release);
+        result
+    }
+
+    /// Where in the reserve it lies, if it does.
+    fn offset(&self, memory: *mut u8) -> Option<usize> {
+        let offset = memory.addr().wrapping_sub(self.reserve.get().addr());
+        (offset < SIZE).then_some(offset)
+    }
+
+    fn or_reserve(&self, memory: *mut u8, layout: Layout) -> *mut u8 {
+        if !memory.is_null() {
+            return memory;
+        }
+        self.taken.fetch_add(1, Ordering::Relaxed);
+        self.with(|reserve| reserve.take(layout))
+    }
+}
+
+// SAFETY: memory is the system's, or a piece of the reserve that nobody else has until it is given back.
+unsafe impl GlobalAlloc for Allocator {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: promised by the caller.
+        self.or_reserve(unsafe { System.alloc(layout) }, layout)
+    }
+
+    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        match self.offset(memory) {
+            Some(offset) => self.with(|reserve| reserve.give_back(offset, layout.size())),
+            // SAFETY: promised by the caller, and it came from the system.
+            None => unsafe { System.dealloc(memory, layout) },
+        }
+    }
+
+    unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        // SAFETY: promised by the caller: the new size is none that a layout cannot have, and the old memory is of
+        // the old layout. What the system does not enlarge stays as it was.
+        unsafe {
+            if self.offset(memory).is_none() {
+                let larger = System.realloc(memory, layout, size);
+                if !larger.is_null() {
+                    return larger;
+                }
+            }
+            let other = self.alloc(Layout::from_size_align_unchecked(size, layout.align()));
+            if !other.is_null() {
+                other.copy_from_nonoverlapping(memory, layout.size().min(size));
+                self.dealloc(memory, layout);
+            }
+            other
+        }
+    }
+}
