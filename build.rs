@@ -7,9 +7,24 @@ fn main() {
         println!("cargo:rustc-cfg=nginx_debug");
     }
     println!("cargo:rerun-if-changed=build.rs");
+    wrap_faults();
     // A worker that ends unloads its modules; code of ours may still run, in the thread of a lookup.
     println!("cargo:rustc-cdylib-link-arg=-Wl,-z,nodelete");
     // nginx loads modules with their names open to each other: after an upgrade of the file and a reload, the
     // new copy must not find its own names in the old one.
     println!("cargo:rustc-cdylib-link-arg=-Wl,-Bsymbolic");
+}
+
+/// Has the linker put the functions of `faults.rs` in the place of those of nginx.
+fn wrap_faults() {
+    const FAULTS: &str = "src/nginx/faults.rs";
+    println!("cargo:rerun-if-changed={FAULTS}");
+    if std::env::var_os("CARGO_FEATURE_FAULT_INJECTION").is_none() {
+        return;
+    }
+    let text = std::fs::read_to_string(FAULTS).expect(FAULTS);
+    let names = text.split_whitespace().filter_map(|word| word.strip_prefix("__wrap_"));
+    for name in names {
+        println!("cargo:rustc-cdylib-link-arg=-Wl,--wrap={name}");
+    }
 }

@@ -11,6 +11,8 @@ mod attempt;
 mod cf;
 mod conf;
 mod expression;
+#[cfg(feature = "fault-injection")]
+mod faults;
 mod filter;
 mod guard;
 mod handler;

@@ -20,6 +20,7 @@ mod forwarding;
 mod grammar;
 mod harness;
 mod load;
+mod memory;
 mod other_ways;
 mod panics;
 mod parity;
