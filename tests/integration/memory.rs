@@ -193,8 +193,9 @@ fn of_the_module_in_configuration() {
     let fapis = fapis();
     let stock = || preloaded(everything(&fapis, 1));
     let calls = check_each(Who::Module, step(211), stock, |output, what| {
+        // What cannot be enlarged in its place may find another.
         let told = output.stderr.windows(7).any(|text| text == b"[emerg]");
-        assert!(output.status.code() == Some(1) && told, "{what}");
+        assert_eq!(output.status.code(), Some(i32::from(told)), "{what}");
     });
     assert!(calls > 1000, "{calls}");
     println!("{calls} allocations of the module");
