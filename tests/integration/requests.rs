@@ -78,6 +78,36 @@ fn targets() {
     }
 }
 
+/// A request over HTTP/2 has no line: the URI gets there by a variable.
+#[test]
+fn targets_for_an_http_2_upstream() {
+    let config = Config::new(
+        "server { listen 127.0.0.1:%PORT%; location /__clerk {\n\
+         clerk_proxy https://app.dev/__clerk secret_key=%KEY% upstream=http://127.0.0.1:%PORT2%/base;\n\
+         proxy_http_version 2; } }\n\
+         server { listen 127.0.0.1:%PORT2%; http2 on; location / { return 200 \"$server_protocol $request_uri \
+         $http_clerk_proxy_url\"; } }",
+    );
+    let (good, printed) = config.check();
+    if !good {
+        // Before 1.29.4.
+        assert!(["directive \"http2\"", "invalid value \"2\""]
+            .iter()
+            .any(|why| printed.contains(why)));
+        return;
+    }
+    let nginx = config.start();
+    for (sent, received) in [
+        ("/__clerk", "/"),
+        ("/__clerk/v1/a%2Fb?c=%2F", "/v1/a%2Fb?c=%2F"),
+        ("/__clerk/a/../b", "/b"),
+    ] {
+        let reply = nginx.get(sent);
+        assert_eq!(reply.text(), format!("HTTP/2.0 /base{received} https://app.dev/__clerk"));
+    }
+    assert_eq!(nginx.get("/__clerkfoo").status, 404);
+}
+
 #[test]
 fn targets_that_leave_the_prefix() {
     let fapi = Fapi::plain();
