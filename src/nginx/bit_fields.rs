@@ -82,16 +82,20 @@ fn bindgen_finds_bit_fields_where_c_has_them() {
              union { structure value; u_char bytes[sizeof(structure)]; } u; \\\n\
              ngx_memzero(&u, sizeof(u)); \\\n\
              u.value.field = ~0u; \\\n\
-             printf(\"%s.%s:\", #structure, #field); \\\n\
-             for (size_t i = 0; i < sizeof(u); i++) printf(\" %u\", u.bytes[i]); \\\n\
+             printf(\"%s.%s of %zu bytes:\", #structure, #field, sizeof(u)); \\\n\
+             for (size_t i = 0; i < sizeof(u); i++) \\\n\
+                 if (u.bytes[i]) printf(\" %zu=%u\", i, u.bytes[i]); \\\n\
              puts(\"\"); }\n\
          int main(void) {\n",
     );
     let mut wanted = String::new();
     for (structure, field, bytes) in in_use() {
         writeln!(program, "PRINT({structure}, {field})").expect("memory");
-        let bytes: Vec<String> = bytes.iter().map(u8::to_string).collect();
-        writeln!(wanted, "{structure}.{field}: {}", bytes.join(" ")).expect("memory");
+        write!(wanted, "{structure}.{field} of {} bytes:", bytes.len()).expect("memory");
+        for (at, byte) in bytes.iter().enumerate().filter(|(_, byte)| **byte != 0) {
+            write!(wanted, " {at}={byte}").expect("memory");
+        }
+        wanted.push('\n');
     }
     program.push_str("return 0; }\n");
 
