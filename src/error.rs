@@ -43,6 +43,8 @@ pub enum Error {
     NestedProxyPass { location: String },
     /// A `proxy_set_header` for a name that belongs to Clerk's contract.
     OwnedHeader { name: String, instead: &'static str },
+    /// A line beside `proxy_cache` that would have it keep what it must not, or mix it up.
+    BesideCache { what: String },
     /// An inherited directive that no directive of the location can undo.
     Inherited { directive: &'static str },
     /// There is no bundle of trusted certificates on this system.
@@ -146,6 +148,12 @@ impl fmt::Display for Error {
                 f,
                 "\"proxy_set_header {name}\" conflicts with \"clerk_proxy\" in the same location, which \
                  sets this header, {instead}"
+            ),
+            Self::BesideCache { what } => write!(
+                f,
+                "\"{}\" conflicts with \"proxy_cache\" of \"clerk_proxy\", which keeps public scripts \
+                 alone, by what the Frontend API says and by URI, remove one of the two",
+                shown(what)
             ),
             Self::Inherited { directive } => write!(
                 f,

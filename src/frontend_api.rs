@@ -149,6 +149,12 @@ impl Origin {
         }
     }
 
+    /// The whole as text; no other ORIGIN has the same, nor has one with another path behind it.
+    pub fn text(&self) -> String {
+        let end = if self.is_unix() { ":" } else { "" };
+        format!("{}://{}{end}{}", self.scheme(), self.server(), self.path)
+    }
+
     /// The name whose addresses connections go to, and the port; nothing for an address or a socket.
     pub fn name_and_port(&self) -> Option<(&str, u16)> {
         match &self.address {

@@ -10,6 +10,7 @@
 //!                                  client_ip    the client's address in what a CDN sends
 //!                                  upstream_uri request URI ─► upstream URI
 //!                                  hop_by_hop   headers that Connection names
+//!                                  public_script what a cache may keep
 //!                                  error_body   JSON for errors that nginx makes itself
 //!                                  error, warning: every sentence a user can be shown
 //! ```
@@ -30,6 +31,7 @@ mod frontend_api;
 mod hop_by_hop;
 mod http_url;
 mod proxy_url;
+mod public_script;
 mod recipe;
 mod secret_key;
 mod upstream_uri;

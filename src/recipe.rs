@@ -17,6 +17,9 @@ pub enum Class {
     Contract,
     /// A better default: the same directive anywhere around the location wins.
     Tuning,
+    /// In place of the user's `proxy_cache`, where the location has one. The same directive in the location
+    /// is a mistake; settings of `http` and `server` change nothing.
+    Cache,
 }
 
 /// One stock directive and its arguments.
@@ -42,6 +45,10 @@ const fn contract_tls(directive: &'static str, arguments: &'static [&'static str
 
 const fn tuning(directive: &'static str, arguments: &'static [&'static str]) -> Line {
     Line { class: Class::Tuning, tls: false, directive, arguments }
+}
+
+const fn cache(directive: &'static str, arguments: &'static [&'static str]) -> Line {
+    Line { class: Class::Cache, tls: false, directive, arguments }
 }
 
 /// The lines of the location, in the order in which they are applied and headers are sent.
@@ -86,9 +93,17 @@ pub const RECIPE: &[Line] = &[
     contract("proxy_cookie_path", &["off"]),
     contract("proxy_cookie_flags", &["off"]),
     contract("proxy_store", &["off"]),
+    // Before "proxy_cache off", which changes nothing then.
+    cache("proxy_cache", &["$clerk_proxy_cache"]),
+    // What the Frontend API answers may depend on the tenant, who is told by the proxy URL. A blank is in
+    // neither.
+    cache("proxy_cache_key", &["{proxy_url} {origin}$clerk_proxy_uri"]),
+    // Its Cache-Control decides alone.
+    cache("proxy_cache_valid", &["any", "0"]),
+    // The key does not tell the methods apart.
+    cache("proxy_cache_convert_head", &["on"]),
+    cache("proxy_no_cache", &["$clerk_proxy_no_cache"]),
     contract("proxy_cache", &["off"]),
-    // One upstream serves all tenants; nginx's own key would not tell them apart.
-    contract("proxy_cache_key", &["{proxy_url}$clerk_proxy_uri"]),
     contract(
         "proxy_ignore_headers",
         &[
@@ -133,6 +148,10 @@ pub const RECIPE: &[Line] = &[
     tuning("proxy_request_buffering", &["off"]),
     tuning("client_body_buffer_size", &["128k"]),
     tuning("client_max_body_size", &["16m"]),
+    // One request for a script that many want; an old one as long as stale-while-revalidate says.
+    tuning("proxy_cache_lock", &["on"]),
+    tuning("proxy_cache_background_update", &["on"]),
+    tuning("proxy_cache_revalidate", &["on"]),
 ];
 
 /// The lines of the implicit upstream beside its servers.
@@ -165,7 +184,7 @@ const CLERK_HEADERS: &[(&str, &str)] = &[
 ];
 
 /// Stock directives that add up: our words join those that the user wrote in the location.
-pub const LISTS: &[&str] = &["proxy_hide_header", "proxy_ignore_headers"];
+pub const LISTS: &[&str] = &["proxy_hide_header", "proxy_ignore_headers", "proxy_no_cache"];
 
 /// Stock directives that `clerk_proxy` cannot undo when an outer block has them.
 pub const CANNOT_BE_INHERITED: &[&str] = &["proxy_method", "proxy_set_body"];
@@ -193,6 +212,8 @@ pub struct Values<'a> {
     pub line: &'a InForce,
     /// Whether ORIGIN names an `upstream {}` block of the user.
     pub in_block: bool,
+    /// Whether the certificate of the Frontend API is verified, where TLS is spoken.
+    pub verified: bool,
     /// The file of trusted certificates.
     pub ca_bundle: &'a str,
     /// Sizes that go with what the user set.
@@ -235,6 +256,9 @@ impl Values<'_> {
         match name {
             "host" => origin.host_header(self.in_block).into(),
             "tls_name" => origin.tls_name(self.in_block).into(),
+            // What came from nobody knows whom is not taken for the Frontend API's once that is verified.
+            "origin" if self.verified => origin.text().into(),
+            "origin" => format!("unverified {}", origin.text()).into(),
             "base_url_regex" => self.base_url_regex().into(),
             "base_path_regex" => escape_regex(&origin.path).into(),
             "proxy_url" => self.line.url.as_str().into(),
@@ -289,8 +313,8 @@ mod tests {
     use crate::proxy_url::ProxyUrl;
     use crate::secret_key::{Key, SecretKey};
 
-    /// The upstream and the location as a user would write them.
-    fn printed() -> [String; 2] {
+    /// The upstream, the location and what a cache adds as a user would write them.
+    fn printed() -> [String; 3] {
         let line = InForce {
             warm: 1,
             url: ProxyUrl::parse("https://app.dev/__clerk").unwrap(),
@@ -302,6 +326,7 @@ mod tests {
         let values = Values {
             line: &line,
             in_block: false,
+            verified: true,
             ca_bundle: CA_BUNDLES[0],
             buffers: Sizes::beside(UserSizes::default()),
         };
@@ -315,6 +340,15 @@ mod tests {
             }
         };
         let line = |words: &[String]| format!("    {};\n", words.join(" "));
+        let lines = |class: Class| {
+            let mut printed = String::new();
+            for entry in RECIPE.iter().filter(|entry| entry.class == class) {
+                let mut words = vec![entry.directive.to_owned()];
+                words.extend(entry.arguments.iter().map(|word| quoted(word)));
+                printed += &line(&words);
+            }
+            printed
+        };
         let mut upstream = "upstream PRIVATE_NAME {\n".to_owned();
         for parameters in SERVERS {
             let server = format!("{} {parameters}", values.line.origin.server());
@@ -328,13 +362,10 @@ mod tests {
                 .to_owned();
         for class in [Class::Contract, Class::Tuning] {
             location.extend(["\n    # ", &format!("{class:?}").to_lowercase(), "\n"]);
-            for entry in RECIPE.iter().filter(|entry| entry.class == class) {
-                let mut words = vec![entry.directive.to_owned()];
-                words.extend(entry.arguments.iter().map(|word| quoted(word)));
-                location += &line(&words);
-            }
+            location += &lines(class);
         }
-        [upstream + "}\n", location + "}\n"]
+        let cache = format!("    # in place of \"proxy_cache ZONE\"\n{}", lines(Class::Cache));
+        [upstream + "}\n", location + "}\n", cache]
     }
 
     #[test]

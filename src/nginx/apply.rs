@@ -9,6 +9,7 @@ use std::path::Path;
 use ngx::ffi::{ngx_array_create, ngx_conf_t, ngx_http_err_page_t, ngx_http_handler_pt};
 use ngx::http::HttpModuleMainConf;
 
+use super::cache::{self, Cache, Passing};
 use super::cf::{ConfExt, Place, Stop, NO_MEMORY};
 use super::conf::{location_name, Proxy};
 use super::expression::Expression;
@@ -64,23 +65,16 @@ impl Block<'_> {
         let values = Values {
             line,
             in_block,
+            verified: !self.stock.is_off(self.written_here, "proxy_ssl_verify"),
             ca_bundle: &ca_bundle,
             buffers: Sizes::beside(self.stock.sizes(&in_force)),
         };
-        self.set_headers(cf, &values, &in_force)?;
-        for entry in RECIPE.iter().filter(|entry| entry.directive != "proxy_set_header") {
-            let user = match entry.class {
-                Class::Contract => self.written_here,
-                Class::Tuning => &in_force,
-            };
-            let list = recipe::LISTS.contains(&entry.directive);
-            let skip = (entry.tls && !line.origin.tls)
-                || (entry.directive == "proxy_ssl_trusted_certificate" && ca_bundle.is_empty())
-                || (!list && self.stock.is_set(user, entry.directive));
-            if !skip {
-                self.set(cf, entry.directive, entry.arguments, &values)?;
-            }
+        let zone = cache::take(self.stock, self.level);
+        if zone.is_some() {
+            cache::check(self.stock, self.written_here, &in_force)?;
         }
+        self.set_headers(cf, &values, &in_force)?;
+        self.set_lines(cf, &values, &in_force, zone.is_some())?;
         // What connections are made with, now that the recipe is in it.
         let settings = self.stock.written_in(self.level).within(outer);
         let connection = self.stock.connection(&settings, line.origin.tls);
@@ -99,7 +93,8 @@ impl Block<'_> {
             if verified { self.share_context(cf, tls::context_of(&connection))? } else { None };
         let can_wait = !in_block && upstream::can_wait(&connection);
         let has_line = upstream::speaks_http_1(&connection);
-        let (delegate, upstream) = self.delegate(cf, connection, has_line)?;
+        let (proxy, upstream) = self.delegate(cf, connection, has_line)?;
+        let cache = zone.map(|zone| self.cache(cf, &zone, proxy)).transpose()?;
         let keepalive = usize::from(line.keepalive.map_or(KEEPALIVE, NonZeroU16::get));
         let warm = can_wait.then(|| (upstream, keepalive.min(line.warm.into())));
         // An inherited error_page, which most distributions have, must not answer clerk-js; one of the
@@ -116,7 +111,8 @@ impl Block<'_> {
         Ok(Proxy {
             prefix: line.url.prefix().as_bytes().into(),
             base: has_line.then(|| line.origin.path.as_bytes().into()),
-            delegate,
+            delegate: if cache.is_some() { Some(cache::handler) } else { proxy },
+            cache,
             location: location_name(core),
             place: self.place,
             context,
@@ -136,6 +132,22 @@ impl Block<'_> {
             },
             warm,
             tls: line.origin.tls,
+        })
+    }
+
+    /// What requests need of a cache.
+    fn cache(
+        &self,
+        cf: &mut ngx_conf_t,
+        zone: &str,
+        next: ngx_http_handler_pt,
+    ) -> Result<Cache, Stop> {
+        let scripts = format!("{}/npm/", self.line.url.as_str());
+        Ok(Cache {
+            zone: Expression::compile(cf, zone)?,
+            scripts: Expression::compile(cf, &scripts)?,
+            next,
+            passing: Passing::default(),
         })
     }
 
@@ -180,13 +192,48 @@ impl Block<'_> {
         Ok(())
     }
 
+    /// All lines of the recipe but headers.
+    fn set_lines(
+        &self,
+        cf: &mut ngx_conf_t,
+        values: &Values,
+        in_force: &UserSettings,
+        with_cache: bool,
+    ) -> Result<(), Stop> {
+        for entry in RECIPE.iter().filter(|entry| entry.directive != "proxy_set_header") {
+            let user = match entry.class {
+                Class::Contract | Class::Cache => self.written_here,
+                Class::Tuning => in_force,
+            };
+            let of_cache = entry.class == Class::Cache;
+            let skip = (entry.tls && !self.line.origin.tls)
+                || (entry.directive == "proxy_ssl_trusted_certificate"
+                    && values.ca_bundle.is_empty())
+                || (of_cache && !with_cache);
+            let list = recipe::LISTS.contains(&entry.directive);
+            let by_user = !list && self.stock.is_set(user, entry.directive);
+            if skip || (by_user && !of_cache) {
+                continue;
+            }
+            let done = !by_user && self.set(cf, entry.directive, entry.arguments, values)?;
+            // Where nginx keeps the settings of caches at another place than is known, there can be none.
+            let unknown = entry.directive == "proxy_cache"
+                && self.stock.has("proxy_cache")
+                && !cache::is_known(self.stock);
+            if !done && (of_cache || unknown) {
+                return Err(Error::BesideCache { what: entry.directive.to_owned() }.into());
+            }
+        }
+        Ok(())
+    }
+
     fn set(
         &self,
         cf: &mut ngx_conf_t,
         directive: &'static str,
         arguments: &[&str],
         values: &Values,
-    ) -> Result<(), Stop> {
+    ) -> Result<bool, Stop> {
         let filled: Vec<_> = arguments.iter().map(|argument| values.fill(argument)).collect();
         let filled: Vec<&[u8]> = filled.iter().map(|argument| argument.as_bytes()).collect();
         self.stock.set(cf, self.level, directive, &filled)

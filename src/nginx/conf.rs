@@ -13,6 +13,7 @@ use ngx::ffi::{ngx_conf_t, ngx_http_core_loc_conf_t, ngx_http_handler_pt};
 use ngx::http::{HttpModuleLocationConf, HttpModuleMainConf};
 
 use super::apply::{is_same, Block};
+use super::cache::Cache;
 use super::cf::{ConfExt, Place, Stop, NO_MEMORY};
 use super::expression::Expression;
 use super::resolver::Resolver;
@@ -99,8 +100,10 @@ pub struct Proxy {
     pub prefix: Box<[u8]>,
     /// The path of ORIGIN, where the URI is put into the request once nginx has written it, and not by a variable.
     pub base: Option<Box<[u8]>>,
-    /// The stock proxy module's handler.
+    /// What handles requests then: the stock proxy module, or what comes before it where there is a cache.
     pub delegate: ngx_http_handler_pt,
+    /// Where the location has a `proxy_cache`.
+    pub cache: Option<Cache>,
     /// The location's name, for messages.
     pub location: String,
     /// Where the line stands.
@@ -254,7 +257,8 @@ pub fn merge(cf: &mut ngx_conf_t, outer: &mut LocConf, own: &mut LocConf) -> Res
     let Some(written) = own.written.take() else {
         own.inside.clone_from(&outer.inside);
         let Some(around) = &own.inside else { return Ok(()) };
-        if is_same(core.handler, around.delegate) {
+        let stock = around.cache.as_ref().map_or(around.delegate, |cache| cache.next);
+        if is_same(core.handler, stock) {
             let location = around.location.clone();
             let error = Error::NestedProxyPass { location };
             return citing(cf, around.place, |_| Err(error.into()));

@@ -21,8 +21,9 @@ static mut NEXT_BODY_FILTER: ngx_http_output_body_filter_pt = None;
 /// What the module remembers of a request: in its context's place stands one of these, which are no
 /// addresses, or the address of the body that is to be sent.
 const PATH_MISMATCH: usize = 1;
-const BODY_SENT: usize = 2;
-const BY_ERROR_PAGE: usize = 3;
+const BY_ERROR_PAGE: usize = 2;
+const PUBLIC_SCRIPT: usize = 3;
+const BODY_SENT: usize = 4;
 
 /// Puts the filters in front of those that exist already; not at all where no location needs them.
 pub fn install(cf: &mut ngx_conf_t) -> Result<(), Stop> {
@@ -46,6 +47,16 @@ pub fn note_path_mismatch(r: &mut ngx_http_request_t) {
 /// Notes that the request comes by the `error_page` of another location, with a status that the reply will get.
 pub fn note_error_page(r: &mut ngx_http_request_t) {
     set_context(r, ptr::without_provenance_mut(BY_ERROR_PAGE));
+}
+
+/// Notes that the request is one for a public script, which has lost what is personal in it.
+pub fn note_public_script(r: &mut ngx_http_request_t) {
+    set_context(r, ptr::without_provenance_mut(PUBLIC_SCRIPT));
+}
+
+/// Whether that was noted, and no reply has come yet.
+pub fn is_public_script(r: &ngx_http_request_t) -> bool {
+    context(r).addr() == PUBLIC_SCRIPT
 }
 
 fn context(r: &ngx_http_request_t) -> *mut ngx_chain_t {
@@ -176,7 +187,7 @@ unsafe extern "C" fn body_filter(
             return OK;
         }
         match context(r).addr() {
-            0 | PATH_MISMATCH | BY_ERROR_PAGE => {}
+            0 | PATH_MISMATCH | BY_ERROR_PAGE | PUBLIC_SCRIPT => {}
             BODY_SENT => {
                 consume(chain);
                 chain = ptr::null_mut();

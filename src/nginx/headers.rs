@@ -58,6 +58,16 @@ pub fn drop_named_in_request(r: &mut ngx_http_request_t) -> Option<()> {
     if dropped.is_empty() {
         return Some(());
     }
+    drop_from_request(r, |name| dropped.contains(name))
+}
+
+/// Drops request headers, of which the proxy module and `Vary` in the cache then know nothing; variables with
+/// a place of their own, such as `$http_cookie`, still do.
+pub fn drop_from_request(
+    r: &mut ngx_http_request_t,
+    is_meant: impl Fn(&[u8]) -> bool,
+) -> Option<()> {
+    let list = &r.headers_in.headers;
     let count = parts(list).map(|part| part.len()).sum::<usize>();
     // SAFETY: `pool` is the request's; the result is null or fits all elements.
     let kept = unsafe { ngx_palloc(r.pool, count * size_of::<ngx_table_elt_t>()) };
@@ -66,8 +76,7 @@ pub fn drop_named_in_request(r: &mut ngx_http_request_t) -> Option<()> {
         return None;
     }
     let mut len = 0;
-    for element in parts(list).flatten().filter(|element| !dropped.contains(element.key.as_bytes()))
-    {
+    for element in parts(list).flatten().filter(|element| !is_meant(element.key.as_bytes())) {
         // SAFETY: `kept` has room for all elements.
         unsafe { kept.add(len).copy_from_nonoverlapping(element, 1) };
         len += 1;
@@ -79,6 +88,19 @@ pub fn drop_named_in_request(r: &mut ngx_http_request_t) -> Option<()> {
     list.nalloc = count;
     list.last = &raw mut list.part;
     Some(())
+}
+
+/// Whether the request has the header.
+pub fn is_in_request(r: &ngx_http_request_t, name: &str) -> bool {
+    pairs(&r.headers_in.headers).any(|(other, _)| other.eq_ignore_ascii_case(name.as_bytes()))
+}
+
+/// The names and values of a list.
+pub fn pairs(list: &ngx_list_t) -> impl Iterator<Item = (&[u8], &[u8])> {
+    parts(list).flatten().map(|element| {
+        let element: &ngx_table_elt_t = element;
+        (element.key.as_bytes(), element.value.as_bytes())
+    })
 }
 
 /// Drops the reply headers that the upstream's `Connection` names.

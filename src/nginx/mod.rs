@@ -8,6 +8,7 @@
 mod advice;
 mod apply;
 mod attempt;
+mod cache;
 mod cf;
 mod conf;
 mod expression;

@@ -155,6 +155,11 @@ impl Stock {
         self.words(settings, name).is_some_and(|words| words[0] == 0)
     }
 
+    /// Whether the settings hold any of these bits in the directive, whose words nginx keeps as bits.
+    pub fn has_bits(&self, settings: &UserSettings, name: &str, bits: usize) -> bool {
+        self.words(settings, name).is_some_and(|words| words[0] & bits != 0)
+    }
+
     fn words(&self, settings: &UserSettings, name: &str) -> Option<Words> {
         let at = self.directives.iter().position(|directive| directive.name == name)?;
         settings.0.get(at).copied().flatten()

@@ -123,28 +123,29 @@ impl Stock {
         self.directives.iter().find(|directive| directive.name == name)
     }
 
-    /// Sets a directive in a block, as if the user had written it there. Nothing happens where this nginx
-    /// lacks it, or where a line of the user's that cannot be repeated stands already.
+    /// Sets a directive in a block, as if the user had written it there, and returns whether it is. Nothing
+    /// happens where this nginx lacks it, or where a line of the user's that cannot be repeated stands
+    /// already.
     pub fn set(
         &self,
         cf: &mut ngx_conf_t,
         level: Level,
         name: &'static str,
         arguments: &[&[u8]],
-    ) -> Result<(), Stop> {
-        let Some(directive) = self.get(name) else { return Ok(()) };
+    ) -> Result<bool, Stop> {
+        let Some(directive) = self.get(name) else { return Ok(false) };
         call(cf, directive.command, level.conf(directive.ctx_index), name, arguments)
     }
 }
 
-/// Calls the `set` of a directive with arguments of ours.
+/// Calls the `set` of a directive with arguments of ours; false where the directive stands already.
 fn call(
     cf: &mut ngx_conf_t,
     mut command: NonNull<ngx_command_t>,
     conf: *mut c_void,
     name: &str,
     arguments: &[&[u8]],
-) -> Result<(), Stop> {
+) -> Result<bool, Stop> {
     // In the pool, as nginx has it: some setters keep pointers to the words, and a block's parser reads its
     // own words into the same array.
     // SAFETY: `pool` is the configuration's; the array is null or has room for what is pushed.
@@ -173,7 +174,7 @@ fn call(
     let answer = unsafe { set(cf, command.as_mut(), conf) };
     cf.args = saved;
     if answer.is_null() {
-        return Ok(());
+        return Ok(true);
     }
     // NGX_CONF_ERROR: it has logged already.
     if answer == usize::MAX as *mut c_char {
@@ -182,7 +183,7 @@ fn call(
     // SAFETY: any other answer is a zero-terminated phrase.
     let phrase = unsafe { CStr::from_ptr(answer) }.to_string_lossy();
     if phrase == "is duplicate" {
-        return Ok(());
+        return Ok(false);
     }
     Err(Error::Internal(format!("\"{name}\" directive {phrase}")).into())
 }
@@ -196,7 +197,7 @@ pub fn block(
 ) -> Result<(), Stop> {
     let command = find_module(cf, module).and_then(|module| find_command(module, name));
     let command = command.ok_or(Error::MissingModule("ngx_http_upstream_module"))?;
-    call(cf, command, std::ptr::null_mut(), name, arguments)
+    call(cf, command, std::ptr::null_mut(), name, arguments).map(|_| ())
 }
 
 /// Whether the module of this nginx has the directive.

@@ -1,7 +1,7 @@
-//! The module's variables: `$clerk_proxy_uri` and `$clerk_proxy_client_ip`.
+//! The module's variables: `$clerk_proxy_uri`, `$clerk_proxy_client_ip` and those that the cache asks.
 //!
-//! Both are worked out whenever they are asked for, and nothing is kept: a request shares the place where nginx
-//! keeps values with its subrequests, and the headers of one may be made after another was handled.
+//! All are worked out whenever they are asked for, and nothing is kept: a request shares the place where
+//! nginx keeps values with its subrequests, and the headers of one may be made after another was handled.
 
 use ngx::ffi::{
     ngx_conf_t, ngx_http_add_variable, ngx_http_request_t, ngx_http_variable_value_t, ngx_int_t,
@@ -11,7 +11,7 @@ use ngx::http::HttpModuleLocationConf;
 
 use super::cf::{ConfExt, Stop, ERROR, NO_MEMORY, OK};
 use super::conf::Proxy;
-use super::{expression, guard, Module};
+use super::{cache, expression, guard, Module};
 use crate::client_ip::client_ip;
 use crate::upstream_uri::{RequestUri, UpstreamUri};
 
@@ -24,7 +24,9 @@ type Value = (*const u8, usize);
 /// Defines the variables.
 pub fn add(cf: &mut ngx_conf_t) -> Result<(), Stop> {
     add_one(cf, URI, get_uri)?;
-    add_one(cf, "clerk_proxy_client_ip", get_client_ip)
+    add_one(cf, "clerk_proxy_client_ip", get_client_ip)?;
+    add_one(cf, "clerk_proxy_cache", get_cache)?;
+    add_one(cf, "clerk_proxy_no_cache", get_no_cache)
 }
 
 type Getter = unsafe extern "C" fn(
@@ -67,6 +69,33 @@ unsafe extern "C" fn get_client_ip(
         // SAFETY: nginx hands a getter the value to fill.
         unsafe { fill(value, r, |r, proxy| Some(address(r, proxy))) }
     })
+}
+
+unsafe extern "C" fn get_cache(
+    r: *mut ngx_http_request_t,
+    value: *mut ngx_http_variable_value_t,
+    _data: usize,
+) -> ngx_int_t {
+    guard::request(r, "variable", ERROR, |r| {
+        // SAFETY: nginx hands a getter the value to fill.
+        unsafe { fill(value, r, |r, proxy| cache::zone(r, proxy).map(text)) }
+    })
+}
+
+unsafe extern "C" fn get_no_cache(
+    r: *mut ngx_http_request_t,
+    value: *mut ngx_http_variable_value_t,
+    _data: usize,
+) -> ngx_int_t {
+    guard::request(r, "variable", ERROR, |r| {
+        // SAFETY: nginx hands a getter the value to fill.
+        unsafe { fill(value, r, |r, proxy| cache::must_not_keep(r, proxy).then(|| text(b"1"))) }
+    })
+}
+
+/// A text that lives as long as the request.
+fn text(text: &[u8]) -> Value {
+    (text.as_ptr(), text.len())
 }
 
 /// The flags beside the length of a value, in one word: bindgen writes each of its bits by itself, which costs

@@ -30,6 +30,7 @@ fn config(block: &str) -> Config {
         .replace("listen 443 ssl;", "listen 127.0.0.1:%PORT%;")
         .replace("listen 80", "listen 127.0.0.1:%PORT%")
         .replace("file:/etc/nginx/clerk_secret_key", "file:clerk_secret_key")
+        .replace("/var/cache/", "%DIR%/")
         .replace("server frontend-api.clerk.dev:443", "server 127.0.0.1:443")
         .replace("/var/log/nginx", "logs");
     let text =
@@ -114,6 +115,18 @@ fn a_block_of_the_users_own() {
     assert_eq!(request.one("Host"), "frontend-api.clerk.dev");
     assert_eq!(request.sni.as_deref(), Some("frontend-api.clerk.dev"));
     assert_eq!(request.one("Clerk-Secret-Key"), KEY);
+}
+
+#[test]
+fn caching_the_scripts() {
+    let reply = json(200, "Cache-Control: max-age=600\r\n", "script");
+    let fapi = Fapi::answering(None, reply);
+    let nginx = started(block("proxy_cache clerk;"), &fapi);
+    for (target, requests) in [("npm/x.js", 1), ("npm/x.js", 1), ("v1/client", 2), ("v1/client", 3)]
+    {
+        assert_eq!(ask(&nginx, "app.dev", &format!("/__clerk/{target}")).text(), "script");
+        assert_eq!(fapi.requests().len(), requests, "{target}");
+    }
 }
 
 const CLOUDFLARE: &str = "set_real_ip_from 173.245.48.0/20;";

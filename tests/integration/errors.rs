@@ -201,7 +201,7 @@ fn the_connection_to_the_client_survives() {
 }
 
 /// Reads one reply with a length from a connection that stays open.
-fn read_one(client: &mut TcpStream) -> Reply {
+pub fn read_one(client: &mut TcpStream) -> Reply {
     let mut bytes = Vec::new();
     let mut byte = [0];
     while !bytes.ends_with(b"\r\n\r\n") {

@@ -3,6 +3,7 @@
 mod beside;
 mod blocks;
 mod bodies;
+mod cache;
 mod check;
 mod client_address;
 mod config;

@@ -288,6 +288,7 @@ fn no_file_that_nginx_writes_holds_the_key() {
     for source in SOURCES {
         let mut nginx = config(source, http, &locations(&fapi, lines)).start();
         visit(&nginx);
+        assert_eq!(nginx.get("/__clerk/npm/x.js").status, 200);
         nginx.stop();
         let folder = nginx.config.folder.path();
         let count = |name| fs::read_dir(folder.join(name)).map_or(0, Iterator::count);

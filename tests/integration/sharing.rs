@@ -84,7 +84,7 @@ fn tenants_stay_apart_in_the_cache() {
     let fapi = Fapi::answering(None, cached);
     let lines = ["; proxy_cache c;", "; proxy_cache c;"];
     let nginx = nginx(&fapi, "http://127.0.0.1", &lines);
-    for target in ["/0/v1", "/1/v1", "/0/v1", "/1/v1", "/0/v1?x"] {
+    for target in ["/0/npm/x", "/1/npm/x", "/0/npm/x", "/1/npm/x", "/0/npm/y"] {
         assert_eq!(nginx.get(target).status, 200);
     }
     let targets: Vec<_> =

@@ -1,0 +1,137 @@
+//! What a cache may keep: scripts under `/npm/`, which are the same for everybody.
+
+/// Request headers that make a reply one for a single user; scripts are asked for without them.
+pub const PERSONAL: &[&str] = &["Authorization", "Cookie"];
+
+/// Whether the URI, as the Frontend API gets it, is that of a script: below `/npm/`, without a query, and in
+/// letters that no server takes for others. Any other way to write a path is passed on and not kept.
+pub fn is_public_script(uri: &[u8]) -> bool {
+    let plain = |&b: &u8| b.is_ascii_alphanumeric() || b"@._-+~".contains(&b);
+    let name = |segment: &[u8]| !matches!(segment, b"" | b"." | b"..") && segment.iter().all(plain);
+    uri.strip_prefix(b"/npm/").is_some_and(|path| path.split(|&b| b == b'/').all(name))
+}
+
+/// Whether the reply to such a request may be kept, if its `Cache-Control` says so. `stays` is whether a
+/// redirect leads to another script of the same proxy.
+///
+/// Errors are not kept, whatever they say of themselves: a request that is made to fail must not take the
+/// script away from others.
+pub fn may_be_kept<'a>(
+    status: usize,
+    stays: bool,
+    headers: impl Iterator<Item = (&'a [u8], &'a [u8])>,
+) -> bool {
+    if !(status == 200 || matches!(status, 301 | 302 | 307 | 308) && stays) {
+        return false;
+    }
+    let (mut encoded, mut vary) = (false, Vec::new());
+    for (name, value) in headers {
+        let is = |other: &str| name.eq_ignore_ascii_case(other.as_bytes());
+        if is("Set-Cookie") {
+            return false;
+        }
+        encoded |= is("Content-Encoding");
+        if is("Vary") {
+            vary.push(value);
+        }
+    }
+    // Of several lines nginx looked at one until 1.23.
+    match vary[..] {
+        [] => !encoded,
+        [one] => !encoded || lists(one, "Accept-Encoding"),
+        _ => false,
+    }
+}
+
+/// Whether the comma-separated value has the word.
+fn lists(value: &[u8], word: &str) -> bool {
+    let mut words = value.split(|&b| b == b',').map(<[u8]>::trim_ascii);
+    words.any(|other| other.eq_ignore_ascii_case(word.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn scripts() {
+        for uri in [
+            "/npm/@clerk/clerk-js@6/dist/clerk.browser.js",
+            "/npm/@clerk/clerk-js@5.61.2-snapshot.v20250417032557/dist/zxcvbn_abc_5.61.2.js",
+            "/npm/x",
+            "/npm/..x/.y/z~+",
+        ] {
+            assert!(is_public_script(uri.as_bytes()), "{uri}");
+        }
+    }
+
+    #[test]
+    fn other_paths() {
+        for uri in [
+            "",
+            "/",
+            "/npm",
+            "/npm/",
+            "/NPM/x",
+            "/v1/client",
+            "//npm/x",
+            "/npm//x",
+            "/npm/x/",
+            "/npm/../v1/client",
+            "/npm/x/..",
+            "/npm/./x",
+            "/npm/%2e%2e/v1/client",
+            "/npm/..%2fv1/client",
+            "/npm/..\\v1\\client",
+            "/npm/..;/v1/client",
+            "/npm/x?",
+            "/npm/x?y",
+            "/npm/x;y",
+            "/npm/x%00",
+            "/npm/x#y",
+            "/npm/x y",
+            "/npm/\u{fc}",
+            "/npmx/y",
+            "/v1/npm/x",
+        ] {
+            assert!(!is_public_script(uri.as_bytes()), "{uri}");
+        }
+    }
+
+    fn kept(status: usize, headers: &[(&str, &str)]) -> bool {
+        let headers = headers.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+        may_be_kept(status, true, headers)
+    }
+
+    #[test]
+    fn replies() {
+        assert!(kept(200, &[]) && kept(307, &[("location", "x")]));
+        assert!(kept(200, &[("content-encoding", "br"), ("vary", "Origin , accept-encoding")]));
+        assert!(kept(200, &[("Vary", "Cookie")]));
+        assert!(
+            !may_be_kept(307, false, [].into_iter()) && may_be_kept(200, false, [].into_iter())
+        );
+        for status in [0, 100, 204, 206, 303, 304, 400, 401, 404, 429, 500, 503] {
+            assert!(!kept(status, &[]), "{status}");
+        }
+        for headers in [
+            &[("set-cookie", "a=b")][..],
+            &[("Content-Encoding", "gzip")],
+            &[("Content-Encoding", "gzip"), ("Vary", "Accept")],
+            &[("Vary", "Accept-Encoding"), ("Vary", "Cookie")],
+        ] {
+            assert!(!kept(200, headers), "{headers:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_script_leaves_its_folder(uri in "/npm/[a-z@./%?;\\\\]{0,12}") {
+            if is_public_script(uri.as_bytes()) {
+                prop_assert!(!uri.contains(['%', '?', ';', '\\']));
+                prop_assert!(uri.split('/').skip(1).all(|part| !["", ".", ".."].contains(&part)));
+            }
+        }
+    }
+}
