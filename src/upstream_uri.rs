@@ -141,19 +141,35 @@ fn is_path_byte(b: u8) -> bool {
     b.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@/".contains(&b)
 }
 
-/// Whether a whole segment is `.` or `..`, in plain or encoded form.
+/// Whether a whole segment is `.` or `..`, in plain or encoded form, also where a server takes `%2F` or a
+/// backslash for a slash before it resolves them.
 fn has_dot_segment(path: &[u8]) -> bool {
     // Nearly no path has a dot right after a slash: look at the bytes once.
     let mut from = 0;
-    while let Some(slash) = path[from..].iter().position(|&b| b == b'/') {
-        from += slash + 1;
+    while let Some(found) = path[from..].iter().position(|b| matches!(b, b'/' | b'\\' | b'%')) {
+        from += found;
+        let slash = slash_len(&path[from..]);
+        from += slash.max(1);
         let dots = dot_len(&path[from..]);
-        let end = from + dots + if dots > 0 { dot_len(&path[from + dots..]) } else { 0 };
-        if dots > 0 && matches!(path.get(end), None | Some(b'/')) {
+        if slash == 0 || dots == 0 {
+            continue;
+        }
+        let rest = &path[from + dots..];
+        let rest = &rest[dot_len(rest)..];
+        if rest.is_empty() || slash_len(rest) > 0 {
             return true;
         }
     }
     false
+}
+
+/// The length of a slash or backslash at the front, plain or encoded; 0 if there is none.
+fn slash_len(path: &[u8]) -> usize {
+    match path {
+        [b'/' | b'\\', ..] => 1,
+        [b'%', b'2', b'f' | b'F', ..] | [b'%', b'5', b'c' | b'C', ..] => 3,
+        _ => 0,
+    }
 }
 
 /// The length of a dot at the front, plain or encoded; 0 if there is none.
@@ -198,8 +214,8 @@ mod tests {
             "/",
             "/v1/client",
             "/v1/a%2Fb%2fc%40%25%3F%23%0A",
-            "/v1/%2E%2E%2Fx",
             "/v1/..a/.b/a..",
+            "/v1/..a%2F.b%5c...\\a..",
             "/v1//x///y",
             "/v1/a;b+c@d:e!$&'()*,=",
             "/v1?a=b?c=%2F&d=\"'ü",
@@ -238,6 +254,10 @@ mod tests {
         assert_eq!(raw("/__clerk/%2e%2E/x", "/x"), None);
         assert_eq!(raw("/__clerk/a/.%2e/b c", "/__clerk/b c").as_deref(), Some("/b%20c"));
         assert_eq!(raw("/__clerk/./x?y", "/__clerk/x").as_deref(), Some("/x?y"));
+        for sent in ["/%2E%2E%2Fx", "/a%2f..", "/a%2F.%2fb", "/.%2e%5C", "/..\\..\\x", "/a\\."] {
+            let sent = format!("/__clerk{sent}");
+            assert_eq!(raw(&sent, "/__clerk/b").as_deref(), Some("/b"), "{sent}");
+        }
         assert_eq!(raw("/x/..%2f__clerk/v1", "/__clerk/v1").as_deref(), Some("/v1"));
         assert_eq!(raw("/%5F_clerk/a%2Fb", "/__clerk/a/b").as_deref(), Some("/a/b"));
         assert_eq!(raw("//__clerk/v1", "/__clerk/v1").as_deref(), Some("/v1"));
@@ -254,6 +274,7 @@ mod tests {
         // A rewrite can compose a path that nginx does not resolve again.
         assert_eq!(internal("/__clerk/../x", ""), None);
         assert_eq!(internal("/__clerk/a/..", ""), None);
+        assert_eq!(internal("/__clerk/..\\x", ""), None);
     }
 
     #[test]
@@ -311,10 +332,10 @@ mod tests {
                 prop_assert_eq!(bytes.first(), Some(&b'/'));
                 prop_assert!(!bytes.iter().any(|&b| b <= b' ' || b == 0x7f));
                 let end = bytes.iter().position(|&b| b == b'?').unwrap_or(bytes.len());
-                for segment in bytes[..end].split(|&b| b == b'/') {
-                    let segment = String::from_utf8_lossy(segment).to_lowercase();
-                    let plain = segment.replace("%2e", ".");
-                    prop_assert!(plain != "." && plain != "..");
+                let path = String::from_utf8_lossy(&bytes[..end]).to_lowercase();
+                let path = path.replace("%2e", ".").replace("%2f", "/").replace("%5c", "/");
+                for segment in path.split(['/', '\\']) {
+                    prop_assert!(segment != "." && segment != "..");
                 }
                 if let Some(slice) = uri.as_slice() {
                     prop_assert_eq!(slice, &bytes[..]);

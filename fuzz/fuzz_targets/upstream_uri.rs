@@ -21,10 +21,9 @@ fuzz_target!(|text: &[u8]| {
     assert_eq!(bytes[0], b'/');
     assert!(!bytes.iter().any(|&b| b <= b' ' || b == 0x7f), "{shown}");
     let end = bytes.iter().position(|&b| b == b'?').unwrap_or(bytes.len());
-    for segment in bytes[..end].split(|&b| b == b'/') {
-        let plain = String::from_utf8_lossy(segment).to_lowercase().replace("%2e", ".");
-        assert!(plain != "." && plain != "..", "{shown}");
-    }
+    let plain = String::from_utf8_lossy(&bytes[..end]).to_lowercase();
+    let plain = plain.replace("%2e", ".").replace("%2f", "/").replace("%5c", "/");
+    assert!(!plain.split(['/', '\\']).any(|segment| segment == "." || segment == ".."), "{shown}");
     assert!(raw.starts_with(PREFIX) || path.starts_with(PREFIX), "{shown}");
     if let Some(slice) = uri.as_slice() {
         assert_eq!(slice, bytes);
