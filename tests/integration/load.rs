@@ -21,7 +21,7 @@ pub fn telling(name: &'static str, tls: Option<Arc<ServerConfig>>) -> Fapi {
     })
 }
 
-fn connect(port: u16) -> TcpStream {
+pub fn connect(port: u16) -> TcpStream {
     let stream = TcpStream::connect(("127.0.0.1", port)).expect("nginx takes connections");
     stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
     stream

@@ -33,6 +33,7 @@ mod raw;
 mod reload;
 mod replies;
 mod requests;
+mod resources;
 mod rotation;
 mod secrets;
 mod sharing;

@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::io::{Read, Write};
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -43,13 +44,13 @@ static PRELOAD: LazyLock<PathBuf> = LazyLock::new(|| {
     path
 });
 
-/// The file by which calls are counted and made to fail.
-struct Meter(PathBuf);
+/// The file by which calls are counted and made to fail, and the clock is set.
+pub struct Meter(PathBuf);
 
 impl Meter {
     /// Puts one into a configuration.
-    fn on(config: Config) -> (Self, Config) {
-        let meter = Self(config.folder.write("meter", [0; 32]));
+    pub fn on(config: Config) -> (Self, Config) {
+        let meter = Self(config.folder.write("meter", [0; 40]));
         let path = meter.0.to_string_lossy().into_owned();
         (meter, config.env("CLERK_PROXY_METER", &path))
     }
@@ -61,6 +62,12 @@ impl Meter {
         // In place, since it is mapped.
         let mut file = fs::OpenOptions::new().write(true).open(&self.0).expect("the meter");
         file.write_all(&bytes).expect("the meter");
+    }
+
+    /// Sets the wall clock of a preloaded nginx wrong by so many seconds.
+    pub fn set_clock(&self, wrong: i64) {
+        let file = fs::OpenOptions::new().write(true).open(&self.0).expect("the meter");
+        file.write_all_at(&wrong.to_ne_bytes(), 32).expect("the meter");
     }
 
     /// How many calls there were.
@@ -120,7 +127,8 @@ fn everything(fapis: &[Fapi; 2], warm: usize) -> Config {
     .file("key", KEY)
 }
 
-fn preloaded(config: Config) -> Config {
+/// nginx with preload.c in it.
+pub fn preloaded(config: Config) -> Config {
     config.env("LD_PRELOAD", &PRELOAD.to_string_lossy())
 }
 

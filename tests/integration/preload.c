@@ -1,4 +1,4 @@
-/* Preloaded into nginx by tests: counts what nginx or the module allocates, and has some of it fail. */
+/* Preloaded into nginx by tests: counts what nginx or the module allocates, has some of it fail, and sets the clock. */
 
 #define _GNU_SOURCE
 
@@ -10,11 +10,15 @@
 #include <string.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <time.h>
 #include <unistd.h>
 
-/* As in src/nginx/faults.rs. */
+/* As in src/nginx/faults.rs, and by how many seconds the wall clock is wrong. */
 struct meter {
     uint64_t who, count, first, last;
+    int64_t wrong;
 };
 
 enum { NGINX = 3, MODULE = 4 };
@@ -96,4 +100,36 @@ int posix_memalign(void **memory, size_t alignment, size_t size)
     }
     *memory = __libc_memalign(alignment, size);
     return *memory ? 0 : ENOMEM;
+}
+
+int clock_gettime(clockid_t id, struct timespec *now)
+{
+    int result = syscall(SYS_clock_gettime, id, now);
+
+    if (result == 0 && meter && (id == CLOCK_REALTIME || id == CLOCK_REALTIME_COARSE)) {
+        now->tv_sec += meter->wrong;
+    }
+    return result;
+}
+
+int gettimeofday(struct timeval *restrict now, void *restrict zone)
+{
+    struct timespec exact;
+
+    (void) zone;
+    clock_gettime(CLOCK_REALTIME, &exact);
+    now->tv_sec = exact.tv_sec;
+    now->tv_usec = exact.tv_nsec / 1000;
+    return 0;
+}
+
+time_t time(time_t *place)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_REALTIME, &now);
+    if (place) {
+        *place = now.tv_sec;
+    }
+    return now.tv_sec;
 }

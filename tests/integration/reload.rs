@@ -13,7 +13,7 @@ use crate::random::number;
 
 const TARGETS: &[&str] = &["/plain/v1", "/tls/v1"];
 
-fn open_files(pid: u32) -> usize {
+pub fn open_files(pid: u32) -> usize {
     fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count()
 }
 
