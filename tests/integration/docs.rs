@@ -1,7 +1,9 @@
 //! Every nginx configuration that a user can copy passes `nginx -t`, and what stands in the README for several
 //! domains and behind CDNs does what is said of it.
 
+use std::fs;
 use std::io::{Read, Write};
+use std::path::Path;
 
 use crate::errors::assert_json;
 use crate::fapi::{json, Fapi, CA};
@@ -9,6 +11,7 @@ use crate::harness::{passes_trailers, Config, Nginx, KEY};
 use crate::tenants::{ask, tenant};
 
 const README: &str = include_str!("../../README.md");
+const SECURITY: &str = include_str!("../../SECURITY.md");
 const SNIPPET: &str = include_str!("../../nginx/clerk-proxy.conf");
 
 /// The fenced blocks of the README in nginx's language.
@@ -86,6 +89,22 @@ fn blocks_of_the_readme() {
         let (ok, printed) = config.check();
         assert!(ok, "{block}\n{printed}");
     }
+}
+
+/// Of each threat it says by which test it can be seen to be stopped.
+#[test]
+fn tests_that_the_security_policy_names() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/integration");
+    let words = SECURITY.split('`').skip(1).step_by(2);
+    let mut found = 0;
+    for (file, test) in words.filter_map(|word| word.split_once("::")) {
+        let text = fs::read_to_string(folder.join(file).with_extension("rs"));
+        let text = text.unwrap_or_else(|error| panic!("{file}: {error}"));
+        assert!(text.contains(&format!("#[test]\nfn {test}() {{")), "{file}::{test} is no test");
+        found += 1;
+    }
+    let rows = SECURITY.lines().filter(|line| line.starts_with("| ")).count();
+    assert!(found > rows && rows > 20, "{found} tests for {rows} threats");
 }
 
 #[test]
