@@ -1,0 +1,227 @@
+"""Runs the parts of the benchmark, and writes what they find: a table, a plot, and whether the gates are kept."""
+
+import argparse
+import os
+import pathlib
+import platform
+import statistics
+import subprocess
+import sys
+import time
+
+import calls
+import first
+import instructions
+import load
+import plot
+import scale
+from world import Failure, World, note
+
+HAND = "by-hand.conf"
+OURS = "clerk_proxy"
+
+
+def middle(values):
+    return statistics.median(values)
+
+
+def spread(values):
+    return f"{min(values):.2f} to {max(values):.2f}"
+
+
+class Report:
+    """Tables in the order in which they are made."""
+
+    def __init__(self, out):
+        self.out = out
+        self.gates = []
+        self.text = []
+        self.bars = []
+        self.missed = False
+
+    def gate(self, what, figure, limit, exact, digits=3, unit="", of=""):
+        """Notes a figure that must not be above the limit; one that cannot be noisy decides the exit status."""
+        kept = round(figure, digits) <= limit
+        self.missed |= exact and not kept
+        self.gates.append((what, f"{figure:,.{digits}f}{unit}", f"{limit:,g}{unit}", of or ("exact" if exact else ""),
+                           "ok" if kept else "MISSED"))
+
+    def table(self, title, head, rows):
+        lines = [f"## {title}", "", f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
+        lines += [f"| {' | '.join(map(str, row))} |" for row in rows]
+        self.text.append("\n".join(lines) + "\n")
+
+    def say(self, text):
+        self.text.append(text + "\n")
+
+    def write(self, intro):
+        body, self.text = self.text, []
+        if self.gates:
+            self.table("Gates", ("gate", "figure", "limit", "spread", ""), self.gates)
+        text = "\n".join([intro, *self.text, *body])
+        (self.out / "bench.md").write_text(text)
+        (self.out / "bench.svg").write_text(plot.draw(self.bars))
+        print(text)
+        print(f"bench: {self.out}/bench.md, {self.out}/bench.svg")
+
+
+def part_instructions(world, report, short):
+    figures = instructions.measure(world, report.out, 5 if short else 9)
+    rows = []
+    for name in (OURS, HAND, f"{HAND} without rewrite"):
+        row = [name]
+        for way in ("TLS", "plain"):
+            row += [f"{figures[name, way]:,.0f}", f"{figures[name, way] / figures[HAND, way]:.3f}"]
+        rows.append(row)
+    report.table("Instructions per request (user space, small API call)",
+                 ("", "TLS upstream", "ratio", "plain upstream", "ratio"), rows)
+    report.say(f"Where ours and {HAND} differ, function by function: `instructions-TLS.txt`, `instructions-plain.txt`.")
+    for way, limit in (("TLS", 1.0), ("plain", 0.99)):
+        ratio = figures[OURS, way] / figures[HAND, way]
+        report.gate(f"instructions per request, {way} upstream, of {HAND}", ratio, limit, True)
+
+
+LOADS = {
+    "api": ("small API call", HAND, None),
+    "upload": ("5 MB upload", f"{HAND} without tuning", 0.40),
+    "script": ("200 KB script", f"{HAND} without tuning", 0.75),
+}
+
+
+def part_load(kind):
+    def part(world, report, short):
+        what, base, limit = LOADS[kind]
+        some = (OURS, HAND, f"{HAND} without tuning", "HAProxy", "Envoy") if short and kind != "api" else None
+        results = load.measure(world, kind, 3 if short else 9, 1, some)
+        rows = []
+        for name, result in results.items():
+            if result.why_not:
+                rows.append((name, "—", "—", "—", result.why_not.splitlines()[0][:100]))
+                continue
+            seen = result.connections if kind == "api" else None
+            rows.append((name, f"{middle(result.ratios):.2f}", spread(result.ratios), f"{middle(result.micros):,.0f} µs",
+                         "" if seen is None else f"{seen:.4f}"))
+            report.bars.append((f"{what}: CPU of {base} = 1", name, middle(result.ratios)))
+        report.table(f"Processor time per request, {what}", ("", f"of {base}", "lowest to highest", "here", "" if
+                     kind != "api" else "upstream connections per request"), rows)
+        mine = results[OURS]
+        if mine.why_not:
+            raise Failure(mine.why_not)
+        if limit:
+            report.gate(f"CPU of a {what}, of {base}", middle(mine.ratios), limit, False, 2, of=spread(mine.ratios))
+        else:
+            report.gate("upstream connections per request", mine.connections, 0.001, True, 4)
+    return part
+
+
+def part_calls(world, report, short):
+    found = calls.measure(world, 500 if short else 2000)
+    names = sorted({name for one in found.values() for name in one}, key=lambda name: -found[HAND].get(name, 0))
+    report.table("System calls per request", ("", OURS, HAND),
+                 [(name, *(f"{found[one].get(name, 0):.3f}" for one in (OURS, HAND))) for name in names])
+    added = sum(found[OURS].values()) - sum(found[HAND].values())
+    # Timers of ours wake the worker a few times in a minute.
+    report.gate(f"system calls per request beyond {HAND}", added, 0.02, True, 3)
+
+
+def part_idle(world, report, short):
+    found = calls.measure_idle(world, 1 if short else 3)
+    report.table("Memory per idle client connection, of 1,000 that have asked once", ("", "bytes"),
+                 [(name, f"{took:,.0f}") for name, took in found.items()])
+    # Memory comes in pages.
+    report.gate(f"bytes per idle client connection beyond {HAND}", found[OURS] - found[HAND], 64, True, 0)
+
+
+def part_first(world, report, short):
+    some = (OURS, HAND, "HAProxy") if short else None
+    trip, results = first.measure(world, 3 if short else 7, not short, some)
+    cases = ("start", "reload", "idle", "parallel")
+    rows = []
+    for name, result in results.items():
+        rows.append((name, *(f"{middle(result[case]):.0f} ms ({min(result[case]):.0f})" if result[case] else "—"
+                             for case in cases)))
+        report.bars.append(("first request after a start, ms", name, middle(result["start"])))
+    report.table(f"The first request, Frontend API {trip:.1f} ms away: median (best)",
+                 ("", "after start", "after reload", "after idle time", "slowest of 8 at once, after start"), rows)
+    report.say(f"Asked {first.SETTLED} s after start and reload, and {first.KEEPALIVE * 3 // 2} s after the last request "
+               f"where the Frontend API closes idle connections after {first.KEEPALIVE} s.")
+    for case in cases[:3]:
+        took = results[OURS][case]
+        if took:
+            report.gate(f"first request after {case}, ms beyond the round trip", middle(took) - trip, 5, False, 1,
+                        of=spread([one - trip for one in took]))
+
+
+def part_scale(world, report, short):
+    found = scale.measure(world, 2 if short else 5)
+    ours, stock = found["1000 clerk_proxy"], found["1000 stock"]
+    units = {"start": (1000, "ms"), "memory": (1e-6, "MB"), "reload": (1000, "ms"), "reload memory": (1e-6, "MB")}
+    rows = []
+    for figure, (factor, unit) in units.items():
+        ratio = middle(ours[figure]) / middle(stock[figure])
+        ratios = [a / b for a, b in zip(ours[figure], stock[figure])]
+        rows.append((figure, *(f"{middle(one[figure]) * factor:.0f} {unit}" for one in (ours, stock)), f"{ratio:.2f}"))
+        memory = "memory" in figure
+        report.gate(f"1,000 tenants, {figure}, of stock without verification", ratio, 2 if memory else 1.5, memory, 2,
+                    of="exact" if memory else spread(ratios))
+    report.table("1,000 tenants (processor time, memory)", ("", "1,000 clerk_proxy", "1,000 stock, no verification",
+                 "ratio"), rows)
+    if not short:
+        one, last = scale.first_and_last(world)
+        report.say(f"Instructions per request: {one:,.0f} for the first tenant, {last:,.0f} for the 1,000th.")
+        report.gate("instructions per request, 1,000th of 1st tenant", last / one, 1.01, True)
+
+
+PARTS = {
+    "instructions": (part_instructions, "instructions per request, by callgrind"),
+    "api": (part_load("api"), "processor time of a small API call, all contenders; upstream connections"),
+    "upload": (part_load("upload"), "processor time of a 5 MB upload"),
+    "script": (part_load("script"), "processor time of a 200 KB script"),
+    "syscalls": (part_calls, "system calls per request"),
+    "idle": (part_idle, "memory per idle client connection"),
+    "warm": (part_first, "the first request after start, reload and idle time, 20 ms away"),
+    "scale": (part_scale, "1,000 tenants in one configuration"),
+}
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--folder", required=True)
+    parser.add_argument("--module", required=True)
+    parser.add_argument("--out", required=True)
+    parser.add_argument("--short", action="store_true")
+    parser.add_argument("parts", nargs="*", choices=[*PARTS, []])
+    args = parser.parse_args()
+    out = pathlib.Path(args.out)
+    out.mkdir(parents=True, exist_ok=True)
+    report = Report(out)
+    began = time.monotonic()
+    failed = []
+    world = World(args.folder, args.module)
+    try:
+        for name in args.parts or PARTS:
+            note(f"{name} …")
+            world.start_standin()
+            try:
+                PARTS[name][0](world, report, args.short)
+            except Failure as failure:
+                note(f"{name}: {failure}")
+                report.say(f"{name}: not measured, {failure}")
+                failed.append(name)
+    finally:
+        world.close()
+    nginx = subprocess.run(["nginx", "-v"], capture_output=True, text=True).stderr.strip()
+    words = " ".join(["scripts/bench", *(["--short"] if args.short else []), *args.parts])
+    report.write(f"# Benchmark\n\n`{words}`, {nginx}, Linux {platform.release()}, {os.cpu_count()} processors, load "
+                 f"{os.getloadavg()[0]:.1f}, {time.monotonic() - began:.0f} s. Ratios are medians of pairs, one right "
+                 "after the other; times of one machine say nothing about another.\n")
+    if failed:
+        raise Failure(f"not measured: {', '.join(failed)}")
+    sys.exit(1 if report.missed else 0)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except Failure as failure:
+        sys.exit(f"bench: {failure}")

@@ -1,0 +1,114 @@
+"""The first request after a start, after a reload and after a long idle time, with the Frontend API 20 ms away."""
+
+import os
+import signal
+import socket
+import statistics
+import sys
+import threading
+import time
+
+from contenders import Apache, Haproxy, Nginx, everybody
+from world import HERE, NEAR as LOOPBACK, Failure, Process, answers, note, until
+
+FAR = "10.77.0.2"
+# How long a contender has had nothing to do before it is asked, in seconds.
+SETTLED = 1.5
+# After this the stand-in closes an idle connection; the next request comes half as much later.
+KEEPALIVE = 30
+
+
+def milliseconds(contender):
+    client = contender.client()
+    client.connection.connect()
+    began = time.perf_counter()
+    client.ask()
+    took = (time.perf_counter() - began) * 1000
+    client.close()
+    return took
+
+
+def in_parallel(contender, number=8):
+    """The slowest of requests that begin at once."""
+    took = []
+    threads = [threading.Thread(target=lambda: took.append(milliseconds(contender))) for _ in range(number)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if len(took) < number:
+        raise Failure(f"{contender.name}: {number - len(took)} of {number} requests failed")
+    return max(took)
+
+
+def reload(contender):
+    """Has it take a new configuration; False if it has no such thing here."""
+    before = contender.process.workers()
+    if isinstance(contender, Nginx):
+        contender.process.signal(signal.SIGHUP)
+    elif isinstance(contender, Haproxy):
+        contender.process.signal(signal.SIGUSR2)
+    elif isinstance(contender, Apache):
+        contender.process.signal(signal.SIGUSR1)
+    else:
+        return False
+    until(lambda: not set(before) & set(contender.process.workers()), f"{contender.name} to reload")
+    return True
+
+
+def round_trip():
+    """What the network takes, measured: a connection is one round trip."""
+    took = []
+    for _ in range(15):
+        began = time.perf_counter()
+        socket.create_connection((FAR, 443)).close()
+        took.append((time.perf_counter() - began) * 1000)
+    return statistics.median(took)
+
+
+def measure(world, rounds, idle, some=None):
+    """(round trip, {name: {case: milliseconds, …}}); `idle` tells whether to wait for idle connections to end."""
+    if not os.path.exists("/dev/net/tun"):
+        raise Failure("first: this machine has no /dev/net/tun")
+    try:
+        # What waits for a busy machine would tell nothing; all of these do next to nothing.
+        os.setpriority(os.PRIO_PROCESS, 0, -10)
+    except PermissionError:
+        pass
+    world.start_standin(f"{KEEPALIVE}s" if idle else "1h")
+    folder = world.make_folder("delay")
+    far = Process([sys.executable, HERE / "delay.py"], folder, world.other_cpu)
+    contenders = [one for one in everybody(world) if not one.missing and (some is None or one.name in some)]
+    results = {one.name: {"start": [], "parallel": [], "reload": [], "idle": []} for one in contenders}
+    world.locate(FAR)
+    try:
+        until(lambda: answers(443, FAR), "the network")
+        trip = round_trip()
+        for number in range(rounds):
+            for contender in contenders:
+                note(f"first: round {number + 1} of {rounds}, {contender.name}")
+                result = results[contender.name]
+                with contender:
+                    time.sleep(SETTLED)
+                    result["start"].append(milliseconds(contender))
+                    if reload(contender):
+                        time.sleep(SETTLED)
+                        result["reload"].append(milliseconds(contender))
+                with contender:
+                    time.sleep(SETTLED)
+                    result["parallel"].append(in_parallel(contender))
+        if idle:
+            for contender in contenders:
+                contender.start().warm_up(1)
+            note(f"first: idle for {KEEPALIVE * 3 // 2} s")
+            time.sleep(KEEPALIVE * 1.5)
+            for contender in contenders:
+                results[contender.name]["idle"].append(milliseconds(contender))
+    finally:
+        for contender in contenders:
+            contender.stop()
+        far.stop()
+        world.locate(LOOPBACK)
+        os.setpriority(os.PRIO_PROCESS, 0, 0)
+        world.start_standin()
+    return trip, results
