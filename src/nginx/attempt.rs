@@ -202,6 +202,8 @@ impl Attempt {
             return Ok(());
         }
         let c = self.connection();
+        // SAFETY: the connection is open.
+        let came = has_bytes(unsafe { (*c).fd });
         let mut byte = 0u8;
         // SAFETY: the connection is open, and there is room for one byte.
         let nothing = unsafe {
@@ -212,7 +214,10 @@ impl Attempt {
         if !nothing {
             return Err("the server does not keep it open".to_owned());
         }
-        self.settle(SETTLE_MORE);
+        // An event that brings nothing, such as room to write, says nothing about tickets.
+        if came {
+            self.settle(SETTLE_MORE);
+        }
         Ok(())
     }
 
@@ -297,6 +302,13 @@ unsafe fn stand_in(
         (*u).peer.set_so_keepalive(u32::from((*wanted.conf).socket_keepalive == 1));
         Some((pool, r))
     }
+}
+
+/// Whether something has arrived, which stays there.
+fn has_bytes(fd: c_int) -> bool {
+    let mut byte = 0u8;
+    // SAFETY: there is room for one byte; nginx's sockets do not block.
+    unsafe { libc::recv(fd, (&raw mut byte).cast(), 1, libc::MSG_PEEK) == 1 }
 }
 
 /// What connecting has failed with, or 0.

@@ -1,9 +1,11 @@
 //! Connections that are ready before the first request.
 
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{mpsc, Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::errors::assert_json;
 use crate::fapi::{Ca, Fapi, CA};
@@ -12,6 +14,8 @@ use crate::raw::Raw;
 use crate::tls;
 
 const READY: &str = "a connection to upstream \"clerk_proxy";
+/// What a far server's replies take.
+const DISTANCE: Duration = Duration::from_millis(100);
 
 fn config(origin: &str, warm: &str, more: &str) -> Config {
     Config::new(&format!(
@@ -47,6 +51,45 @@ fn the_first_request_after_start_and_reload_finds_one() {
         assert_eq!(fapi.requests()[1].connection, 1);
         assert_eq!(fapi.handshakes().len(), 2);
     }
+}
+
+/// The session tickets of TLS 1.3 come one round trip after the handshake, and are waited for.
+#[test]
+fn a_server_far_away() {
+    let fapi = tls::fapi(&[&rustls::version::TLS13], true);
+    let (port, arrived) = (fapi.port, Arc::new(AtomicUsize::new(0)));
+    let counted = Arc::clone(&arrived);
+    let relay = Raw::start(move |mut client| {
+        let mut server = TcpStream::connect(("127.0.0.1", port)).expect("a connection");
+        let mut from = client.try_clone().expect("a stream");
+        let mut to = server.try_clone().expect("a stream");
+        thread::spawn(move || {
+            let _ = io::copy(&mut from, &mut to);
+            let _ = to.shutdown(Shutdown::Both);
+        });
+        let (sent, on_the_way) = mpsc::channel();
+        thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            while let Ok(read @ 1..) = server.read(&mut buffer) {
+                let _ = sent.send((Instant::now(), buffer[..read].to_vec()));
+            }
+        });
+        for (time, bytes) in on_the_way {
+            thread::sleep(DISTANCE.saturating_sub(time.elapsed()));
+            if client.write_all(&bytes).is_err() {
+                break;
+            }
+            counted.fetch_add(1, Ordering::Relaxed);
+        }
+        let _ = client.shutdown(Shutdown::Both);
+    });
+    let more = "; proxy_ssl_trusted_certificate %DIR%/ca.pem;";
+    let origin = format!("https://localhost:{}", relay.port);
+    let mut nginx = config(&origin, "clerk_proxy_warm 1;", more).start();
+    nginx.until("the tickets have come", |_| arrived.load(Ordering::Relaxed) >= 2);
+    nginx.until("a connection is ready", |nginx| ready(nginx) == 1);
+    assert_eq!(nginx.get("/__clerk/v1").status, 200);
+    assert_eq!((fapi.only().connection, fapi.handshakes().len()), (0, 1));
 }
 
 #[test]
