@@ -1,4 +1,4 @@
-//! Tests of nginx's bit fields: C compilers place them and bindgen computes where, which is not always the same.
+//! Tests of nginx's bit fields: C compilers place them, bindgen computes where, and these can differ.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -75,7 +75,7 @@ fn declared(header: &str) -> BTreeSet<&str> {
     lines.filter_map(|line| Some(line.split_once(':')?.0.trim())).collect()
 }
 
-/// On nginx 1.31 the bit fields of a request begin inside of a word, and bindgen looks for most of them elsewhere.
+/// On nginx 1.31 the bit fields of a request begin inside of a word, and bindgen gets most of them wrong.
 #[test]
 fn bindgen_finds_bit_fields_where_c_has_them() {
     let mut program = String::from(
@@ -143,8 +143,8 @@ fn bit_fields_in_use_are_tested() {
     assert!(called.is_empty(), "{called:?}");
 }
 
-/// Debian's nginx 1.22.1 has one bit more in a connection than nginx's own, with the same signature: a module built
-/// for one and loaded into the other would set a bit that means something else.
+/// Debian's nginx 1.22.1 has one bit more in a connection than nginx's own, with the same signature: a module
+/// built for one and loaded into the other would set a bit that means something else.
 #[test]
 fn no_bit_field_of_a_connection_is_touched() {
     let path = folder("NGINX_SOURCE_DIR").join("src/core/ngx_connection.h");
