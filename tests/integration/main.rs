@@ -25,6 +25,7 @@ mod hostile;
 mod http2;
 mod load;
 mod memory;
+mod neighbours;
 mod other_ways;
 mod panics;
 mod parity;
