@@ -24,6 +24,7 @@ mod harness;
 mod hostile;
 mod http2;
 mod load;
+mod loaded;
 mod memory;
 mod neighbours;
 mod other_ways;

@@ -229,8 +229,8 @@ fn known() -> Vec<(&'static str, &'static str)> {
 
 #[test]
 fn settings_of_the_server_are_for_all_its_locations() {
-    let named: BTreeSet<&str> = OUTER.iter().map(|(name, _)| *name).collect();
-    assert_eq!(named, recipe(), "each directive of the recipe needs a setting here");
+    let covered: BTreeSet<&str> = OUTER.iter().map(|(name, _)| *name).collect();
+    assert_eq!(covered, recipe(), "each directive of the recipe needs a setting here");
     let world = World::new();
     let mut settings = vec![("default", "")];
     settings.extend(known());
