@@ -2,14 +2,16 @@
 
 use std::ffi::{c_int, c_void};
 use std::io;
+use std::mem;
 use std::ptr;
 use std::rc::Rc;
 
 use ngx::ffi::{
     ngx_close_connection, ngx_connection_log_error_e_NGX_ERROR_ERR, ngx_connection_t,
     ngx_create_pool, ngx_destroy_pool, ngx_event_connect_peer, ngx_event_t, ngx_handle_read_event,
-    ngx_http_request_t, ngx_http_upstream_srv_conf_t, ngx_http_upstream_t, ngx_int_t, ngx_log_t,
-    ngx_msec_t, ngx_pcalloc, ngx_pool_t, ngx_uint_t, NGX_AGAIN, NGX_DONE, NGX_PEER_FAILED,
+    ngx_http_request_t, ngx_http_update_location_config, ngx_http_upstream_srv_conf_t,
+    ngx_http_upstream_t, ngx_int_t, ngx_log_t, ngx_msec_t, ngx_pcalloc, ngx_pool_t, ngx_uint_t,
+    NGX_AGAIN, NGX_DONE, NGX_PEER_FAILED,
 };
 
 use super::cf::OK;
@@ -48,6 +50,7 @@ enum Stage {
 pub struct Attempt {
     /// Of all that nginx's functions want to see of a request.
     pool: *mut ngx_pool_t,
+    request: *mut ngx_http_request_t,
     upstream: *mut ngx_http_upstream_t,
     wanted: Wanted,
     tls: Option<TlsClient>,
@@ -81,8 +84,17 @@ impl Attempt {
         let (own, deadline) =
             unsafe { ((*request).upstream, now().wrapping_add((*wanted.conf).connect_timeout)) };
         let (stage, wanted) = (Stage::Connecting, *wanted);
-        let mut attempt =
-            Self { pool, upstream: own, wanted, tls, stage, failed: true, deadline, _list: list };
+        let mut attempt = Self {
+            pool,
+            request,
+            upstream: own,
+            wanted,
+            tls,
+            stage,
+            failed: true,
+            deadline,
+            _list: list,
+        };
         // SAFETY: what nginx calls for a request, with all of one that a balancer of nginx's own looks at.
         if unsafe { init(request, upstream) } != OK {
             return Begun::Failed("out of memory".to_owned());
@@ -177,6 +189,7 @@ impl Attempt {
         if let Some(tls) = &self.tls {
             // SAFETY: the handshake was begun with these settings.
             unsafe { tls.check(c, self.wanted.conf) }?;
+            self.note_sendfile();
         }
         self.listen();
         self.settle(SETTLE);
@@ -188,6 +201,18 @@ impl Attempt {
         match unsafe { ngx_handle_read_event((*c).read, 0) } {
             OK => Ok(()),
             _ => Err("no event".to_owned()),
+        }
+    }
+
+    /// Has nginx note in the connection that files are not sent past TLS. It does the same after a handshake of its
+    /// own, by a bit that has not the same place everywhere, see `tests/integration/bit_fields.rs`.
+    fn note_sendfile(&self) {
+        // SAFETY: nginx notes what the request's location says of it in the request's connection; this one takes the
+        // client's place meanwhile.
+        unsafe {
+            let client = mem::replace(&mut (*self.request).connection, self.connection());
+            ngx_http_update_location_config(self.request);
+            (*self.request).connection = client;
         }
     }
 
@@ -293,6 +318,7 @@ unsafe fn stand_in(
         }
         (*client).log = log;
         ((*r).pool, (*r).connection, (*r).upstream) = (pool, client, u);
+        wanted.level.enter(&mut *r);
         (*u).conf = wanted.conf;
         // What keepalive wants to be true of a connection that it takes.
         (*u).set_keepalive(1);

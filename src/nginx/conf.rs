@@ -333,9 +333,9 @@ pub fn complete(cf: &mut ngx_conf_t) -> Result<(), Stop> {
         let main = Module::main_conf(cf).ok_or(NO_MEMORY)?;
         let lender = main.stock.as_deref().and_then(|stock| Shared::lend(stock, level));
         if let Some(conf) = lender.map(|lender| lender.conf()) {
-            // nginx notes in a connection that TLS has no sendfile, where we may not: see the recipe.
+            // TLS has no sendfile, see `Attempt::note_sendfile`.
             let possible = !proxy.tls || level.core().sendfile != 1;
-            let wanted = Wanted { count: *count, conf, tls: proxy.tls, possible };
+            let wanted = Wanted { count: *count, level, conf, tls: proxy.tls, possible };
             keep_warm(cf, upstream, wanted, possible);
         }
     }

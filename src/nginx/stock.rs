@@ -43,6 +43,11 @@ impl Level {
         NonNull::new(r.loc_conf).map(Self)
     }
 
+    /// Puts a request into the block.
+    pub fn enter(self, r: &mut ngx_http_request_t) {
+        r.loc_conf = self.0.as_ptr();
+    }
+
     /// The core module's configuration of this block.
     pub fn core(&self) -> &'static mut ngx_http_core_loc_conf_t {
         // SAFETY: every block has a configuration of the core module, which lives as long as the cycle.

@@ -16,6 +16,7 @@ use ngx::http::{HttpModuleMainConf, HttpModuleServerConf};
 
 use super::attempt::{Attempt, Begun};
 use super::resolver::{is_before, now};
+use super::stock::Level;
 use super::timer::Timer;
 use super::{guard, peers, upstream, Module};
 
@@ -35,7 +36,9 @@ const LONGEST: ngx_msec_t = 300_000;
 pub struct Wanted {
     /// How many connections a worker keeps.
     pub count: usize,
-    /// The settings of a location that uses the upstream; those of all such locations agree.
+    /// A location that uses the upstream.
+    pub level: Level,
+    /// Its settings for upstreams; those of all such locations agree.
     pub conf: *mut ngx_http_upstream_conf_t,
     /// Whether TLS is spoken.
     pub tls: bool,

@@ -183,6 +183,26 @@ fn a_server_without_a_name() {
     assert_eq!((ready(&nginx), fapi.received()), (0, 0));
 }
 
+/// nginx notes in the client's connection whether files go out by the system's `sendfile`, which TLS cannot do, and
+/// a permission is asked for by another location.
+#[test]
+fn a_body_in_a_file() {
+    let fapi = tls::fapi(&[&rustls::version::TLS13], true);
+    let more = "; proxy_ssl_trusted_certificate ca.pem; proxy_request_buffering on; auth_request /ask; }\n\
+                location /ask { sendfile on; return 204;";
+    let mut nginx =
+        config(&format!("https://localhost:{}", fapi.port), "clerk_proxy_warm 1;", more).start();
+    nginx.until("a connection is ready", |nginx| ready(nginx) == 1);
+    let body = "x".repeat(1_000_000);
+    let request = format!(
+        "POST /__clerk/v1 HTTP/1.1\r\nHost: app.dev\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    assert_eq!(nginx.send(request).status, 200);
+    let request = fapi.only();
+    assert_eq!((request.connection, request.body.len()), (0, body.len()));
+}
+
 /// What is closed by the server is made again, more slowly each time where it does not last.
 #[test]
 fn a_server_that_closes() {
