@@ -50,7 +50,7 @@ def count(nginx: Nginx, blocks=9, requests=40, hosts=("app.dev",)):
         client = nginx.client()
         for host in hosts:
             headers = {**HEADERS, "Host": host}
-            for _ in range(100):
+            for _ in range(60):
                 client.ask(API, headers=headers)
             control(nginx, "dump")
             of_blocks = []

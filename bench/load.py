@@ -3,7 +3,7 @@
 import re
 import subprocess
 
-from contenders import Nginx, by_hand, everybody
+from contenders import Nginx, by_hand, everybody, ours
 from world import API, HEADERS, SCRIPT, UPLOAD, Failure, note
 
 BODY = b"\x89PNG" + bytes(range(256)) * 19531
@@ -44,7 +44,9 @@ class Result:
     def __init__(self):
         self.ratios = []
         self.micros = []
-        self.connections = None
+        # Of the rounds after the first, in which as many are made as there are requests at a time.
+        self.connections = 0
+        self.requests = 0
         self.why_not = None
 
 
@@ -85,8 +87,10 @@ def measure(world, load, rounds, seconds, some=None):
                     theirs, _ = one(base, load, seconds)
                 accepted = world.accepted()[0]
                 mine, requests = one(contender, load, seconds)
-                # The question itself was one.
-                result.connections = (world.accepted()[0] - accepted - 1) / requests
+                if number:
+                    # The question itself is one.
+                    result.connections += world.accepted()[0] - accepted - 1
+                    result.requests += requests
                 if not (number + place) % 2:
                     theirs, _ = one(base, load, seconds)
                 result.ratios.append(mine / theirs)
@@ -96,3 +100,24 @@ def measure(world, load, rounds, seconds, some=None):
         for contender in contenders:
             contender.stop()
     return results
+
+
+def measure_cache(world, rounds):
+    """([cached by uncached processor time of a script], requests that the Frontend API got for cached ones)"""
+    plain = Nginx(world, "uncached", ours())
+    zone = "    proxy_cache_path cache keys_zone=clerk:1m;\n"
+    cached = Nginx(world, "cached", zone + ours().replace("clerk_secret_key;", "clerk_secret_key; proxy_cache clerk;"))
+    ratios = []
+    upstream = 0
+    with plain, cached:
+        for nginx in (plain, cached):
+            nginx.warm_up()
+            one(nginx, "script", 1)
+        for number in range(rounds):
+            note(f"cache: round {number + 1} of {rounds}")
+            before = world.accepted()[1]
+            mine, _ = one(cached, "script", 1)
+            # The two questions are requests too.
+            upstream += world.accepted()[1] - before - 1
+            ratios.append(mine / one(plain, "script", 1)[0])
+    return ratios, upstream
