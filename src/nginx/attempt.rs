@@ -205,7 +205,7 @@ impl Attempt {
     }
 
     /// Has nginx note in the connection that files are not sent past TLS. It does the same after a handshake of its
-    /// own, by a bit that has not the same place everywhere, see `tests/integration/bit_fields.rs`.
+    /// own, by a bit that has not the same place everywhere, see `bit_fields.rs`.
     fn note_sendfile(&self) {
         // SAFETY: nginx notes what the request's location says of it in the request's connection; this one takes the
         // client's place meanwhile.
