@@ -152,8 +152,6 @@ pub const RECIPE: &[Line] = &[
     tuning("proxy_cache_lock", &["on"]),
     tuning("proxy_cache_background_update", &["on"]),
     tuning("proxy_cache_revalidate", &["on"]),
-    // Measured for 200 KB from the cache: CPU x0.83. Larger pieces are given back to the system each time.
-    tuning("output_buffers", &["1", "96k"]),
 ];
 
 /// The lines of the implicit upstream beside its servers.
