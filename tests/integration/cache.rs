@@ -525,7 +525,8 @@ fn nobody_waits_for_what_cannot_be_kept() {
         }
         (307, "Cache-Control: private, max-age=60\r\nLocation: /npm/x\r\n".to_owned())
     });
-    let nginx = with_lines(&fapi, "", "proxy_cache c; proxy_cache_lock_timeout 60s;").start();
+    let locked = "proxy_cache c; proxy_cache_lock_timeout 60s; proxy_cache_lock_age 60s;";
+    let nginx = with_lines(&fapi, "", locked).start();
     assert_eq!(get(&nginx, "/npm/tag").status, 307);
     held.store(true, Ordering::Relaxed);
     thread::scope(|scope| {
