@@ -250,20 +250,51 @@ fn meaning(target: &str) -> (String, String) {
     (segments.join("/"), query.to_owned())
 }
 
-/// Whether the module's request is what stock directives make of the same one, but for the spelling of the path
-/// and for headers that `Connection` took away.
-fn is_alike(ours: &Record, theirs: &Record, host: &str, their_host: &str) -> bool {
-    let method = |record: &Record| record.line.split(' ').next().unwrap_or_default().to_owned();
-    let mut left = theirs.headers.iter();
-    let host = format!("Host: {host}");
-    method(ours) == method(theirs)
-        && ours.body == theirs.body
-        && meaning(ours.target()) == meaning(theirs.target())
-        && ours.headers.iter().all(|header| {
-            let expected =
-                if *header == host { format!("Host: {their_host}") } else { header.clone() };
-            left.any(|other| *other == expected)
-        })
+/// What a client sends, and to whom.
+struct Case<'a> {
+    hostile: &'a Hostile,
+    address: String,
+    /// The authorities of what stands behind the module and behind stock directives.
+    hosts: [&'a str; 2],
+}
+
+impl Case<'_> {
+    fn is_http2(&self) -> bool {
+        matches!(self.hostile, Hostile::Http2(_))
+    }
+
+    /// Whether some `Connection` names a header.
+    fn takes_away(&self, header: &str) -> bool {
+        let name = header.split(':').next().unwrap_or_default().to_lowercase();
+        let sent = match self.hostile {
+            Hostile::Http1(bytes) => bytes.clone(),
+            Hostile::Http2(streams) => {
+                streams.iter().flat_map(|(_, frames)| frames).copied().collect()
+            }
+        };
+        let sent = String::from_utf8_lossy(&sent).to_lowercase();
+        // In frames a zero stands before each header.
+        let mut values = sent.match_indices("connection").map(|(at, _)| &sent[at..]);
+        values
+            .any(|text| text.split(['\n', '\0']).next().is_some_and(|value| value.contains(&name)))
+    }
+
+    /// Whether the module's request is what stock directives make of the same one, but for the spelling of the path
+    /// and for headers that `Connection` took away.
+    fn is_alike(&self, ours: &Record, theirs: &Record) -> bool {
+        let method = |record: &Record| record.line.split(' ').next().unwrap_or_default().to_owned();
+        let [host, their_host] = self.hosts.map(|host| format!("Host: {host}"));
+        let mut left = ours.headers.iter().peekable();
+        let only = theirs.headers.iter().filter(|header| {
+            let expected = if **header == their_host { &host } else { header };
+            left.next_if(|other| *other == expected).is_none()
+        });
+        method(ours) == method(theirs)
+            && ours.body == theirs.body
+            && meaning(ours.target()) == meaning(theirs.target())
+            && only.collect::<Vec<_>>().iter().all(|header| self.takes_away(header))
+            && left.next().is_none()
+    }
 }
 
 /// Whether it is the module's 404; that of a HEAD has no body.
@@ -273,19 +304,14 @@ fn is_mismatch((status, body): &Answer) -> bool {
 }
 
 /// What differs where nothing may, and by class what differs where it may.
-fn compare(
-    ours: &Seen,
-    theirs: &Seen,
-    hosts: [&str; 2],
-    address: &str,
-    is_http2: bool,
-) -> Result<Vec<&'static str>, String> {
+fn compare(case: &Case, ours: &Seen, theirs: &Seen) -> Result<Vec<&'static str>, String> {
+    let (is_http2, address) = (case.is_http2(), &case.address);
     for record in &ours.records {
-        contract(record, address, hosts[0]).map_err(|why| format!("{why} in {record:#?}"))?;
+        contract(record, address, case.hosts[0]).map_err(|why| format!("{why} in {record:#?}"))?;
     }
     let mut left: Vec<&Record> = theirs.records.iter().filter(|record| record.complete).collect();
     for record in ours.records.iter().filter(|record| record.complete) {
-        let same = left.iter().position(|other| is_alike(record, other, hosts[0], hosts[1]));
+        let same = left.iter().position(|other| case.is_alike(record, other));
         let Some(same) = same else {
             return Err(format!(
                 "stock directives send no such request: {record:#?} but {left:#?}"
@@ -345,9 +371,9 @@ fn nothing_gets_through_that_stock_refuses() {
     let both = |hostile: &Hostile| {
         let [_, _, _, _, _, a, b, c] = clients.fetch_add(1, Ordering::Relaxed).to_be_bytes();
         let address = format!("10.{a}.{b}.{c}");
-        let (one, other) =
-            (ours.exchange(hostile, &address)?, theirs.exchange_apart(hostile, &address)?);
-        let classes = compare(&one, &other, hosts, &address, matches!(hostile, Hostile::Http2(_)))?;
+        let one = ours.exchange(hostile, &address)?;
+        let other = theirs.exchange_apart(hostile, &address)?;
+        let classes = compare(&Case { hostile, address, hosts }, &one, &other)?;
         Ok::<_, String>((one, classes))
     };
     let work = || {
