@@ -1,5 +1,5 @@
-//! Keys and their sources: a key that is accepted is in the input as it is and has no other characters than keys
-//! have; what is refused, or where it comes from, never tells it.
+//! Keys and their sources: a key that is accepted is in the input as it is and has no other characters than
+//! keys have; what is refused, or where it comes from, never tells it.
 
 #![no_main]
 

@@ -8,7 +8,7 @@ use libfuzzer_sys::fuzz_target;
 
 const PREFIX: &[u8] = b"/__clerk";
 
-// Three lines: the raw URI or `-` where nginx has changed it, the query, and all the rest is the decoded path.
+// Three lines: the raw URI or `-` where nginx has changed it, the query, and all the rest, the decoded path.
 fuzz_target!(|text: &[u8]| {
     let mut lines = text.splitn(3, |&b| b == b'\n');
     let [raw, args, path] = [(); 3].map(|()| lines.next().unwrap_or_default());

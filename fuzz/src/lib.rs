@@ -25,7 +25,8 @@ pub mod upstream_uri;
 
 use std::net::Ipv6Addr;
 
-/// Checks what an accepted URL says against two other readers of URLs, `http` and `url`, and std's of addresses.
+/// Checks what an accepted URL says against two other readers of URLs, `http` and `url`, and std's of
+/// addresses.
 pub fn assert_read_alike(text: &str, scheme: &str, host: &str, port: Option<u16>, path: &str) {
     let uri: http::Uri = text.parse().expect(text);
     assert_eq!(uri.scheme_str(), Some(scheme), "{text}");

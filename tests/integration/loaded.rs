@@ -11,7 +11,8 @@ use crate::harness::{free_port, Config, Nginx, MODULE};
 /// What a server may do without `clerk_proxy`; the comment keeps the harness's own line about it away.
 const HTTP: &str = r#"
     # clerk_proxy_warm
-    log_format all '$request $status $body_bytes_sent $upstream_status $sent_http_content_type $connection_requests';
+    log_format all '$request $status $body_bytes_sent $upstream_status $sent_http_content_type '
+                   '$connection_requests';
     access_log logs/all.log all;
     proxy_cache_path %DIR%/cache keys_zone=zone:1m use_temp_path=off;
     limit_req_zone $binary_remote_addr zone=slow:1m rate=1r/m;
@@ -59,9 +60,10 @@ const REQUESTS: &[&str] = &[
     "HEAD /a.txt HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
     "GET /none HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
     "GET /list/ HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
-    "GET /own/x?a=b HTTP/1.1\r\nHost: a\r\nClerk-Secret-Key: x\r\nX-Forwarded-For: 1.2.3.4\r\nTE: trailers\r\n\
-     Connection: close, X-Hop\r\nX-Hop: 1\r\n\r\n",
-    "POST /own/x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+    "GET /own/x?a=b HTTP/1.1\r\nHost: a\r\nClerk-Secret-Key: x\r\nX-Forwarded-For: 1.2.3.4\r\n\
+     TE: trailers\r\nConnection: close, X-Hop\r\nX-Hop: 1\r\n\r\n",
+    "POST /own/x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n\
+     3\r\nabc\r\n0\r\n\r\n",
     "GET /plain/%2e/a%2Fb//c?d HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
     "GET /plain/404 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
     "GET /cached/x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",

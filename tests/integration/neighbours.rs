@@ -8,7 +8,8 @@ use crate::harness::{Config, Nginx, Reply};
 
 const RECIPE: &str = include_str!("../../src/recipe.rs");
 
-/// For each directive of the recipe a setting that is neither the recipe's nor nginx's default, and what shows it.
+/// For each directive of the recipe a setting that is not the recipe's, and mostly not nginx's own, with what
+/// shows it.
 const OUTER: &[(&str, &str)] = &[
     ("charset", "charset utf-8;"),
     ("client_body_buffer_size", "client_body_buffer_size 1k;"),
@@ -76,8 +77,9 @@ fn answer(request: &Request, stream: &mut dyn Stream) -> bool {
     };
     let head = format!(
         "HTTP/1.1 {status} Whatever\r\nServer: theirs\r\nContent-Type: text/html\r\nX-Country: DE\r\n\
-         Set-Cookie: a=b; Domain=fapi.test; Path=/\r\nAlt-Svc: h3\r\nStrict-Transport-Security: x\r\nNEL: x\r\n\
-         Report-To: x\r\nProxy-Authenticate: x\r\nProxy-Connection: x\r\nX-Accel-Expires: 9\r\nX-Accel-Charset: x\r\n\
+         Set-Cookie: a=b; Domain=fapi.test; Path=/\r\nAlt-Svc: h3\r\nStrict-Transport-Security: x\r\n\
+         NEL: x\r\nReport-To: x\r\nProxy-Authenticate: x\r\nProxy-Connection: x\r\n\
+         X-Accel-Expires: 9\r\nX-Accel-Charset: x\r\n\
          Connection: X-Hop\r\nX-Hop: 1\r\n{more}Content-Length: {}\r\n\r\n",
         body.len()
     );
