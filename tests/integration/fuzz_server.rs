@@ -269,11 +269,11 @@ impl Case<'_> {
         let sent = match self.hostile {
             Hostile::Http1(bytes) => bytes.clone(),
             Hostile::Http2(streams) => {
-                streams.iter().flat_map(|(_, frames)| frames).copied().collect()
+                streams.iter().flat_map(|(_, frames)| http2::payloads(frames)).collect()
             }
         };
         let sent = String::from_utf8_lossy(&sent).to_lowercase();
-        // In frames a zero stands before each header.
+        // In HTTP/2 a zero stands before each header.
         let mut values = sent.match_indices("connection").map(|(at, _)| &sent[at..]);
         values
             .any(|text| text.split(['\n', '\0']).next().is_some_and(|value| value.contains(&name)))

@@ -47,6 +47,18 @@ pub fn literal(block: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     }
 }
 
+/// What frames carry, without their heads.
+pub fn payloads(mut frames: &[u8]) -> Vec<u8> {
+    let mut all = Vec::new();
+    while let [a, b, c, _, _, _, _, _, _, rest @ ..] = frames {
+        let length = u32::from_be_bytes([0, *a, *b, *c]) as usize;
+        let (payload, next) = rest.split_at(length.min(rest.len()));
+        all.extend(payload);
+        frames = next;
+    }
+    all
+}
+
 /// What a server has said so far.
 #[derive(Default)]
 pub struct Replies {
