@@ -202,6 +202,11 @@ impl Fapi {
         self.shared.requests.lock().unwrap().clone()
     }
 
+    /// Forgets the requests so far, which would fill the memory.
+    pub fn forget(&self) {
+        self.shared.requests.lock().unwrap().clear();
+    }
+
     /// Waits for the first `count` requests.
     pub fn wait_for(&self, count: usize) -> Vec<Request> {
         let requests = self.shared.requests.lock().unwrap();

@@ -18,7 +18,7 @@ pub fn open_files(pid: u32) -> usize {
 }
 
 /// In kilobytes.
-fn memory(pid: u32) -> usize {
+pub fn memory(pid: u32) -> usize {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
     line.split_whitespace().next().unwrap().parse().unwrap()
