@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use crate::dns::logging;
 use crate::dns_server::{resolv_conf, Dns, Subnet};
 use crate::errors::assert_json;
-use crate::failures::{ask as post, IN_TIME};
+use crate::failures::ask as post;
 use crate::fapi::{json, Fapi, CA};
 use crate::harness::{free_port, kill, Config, Nginx, Reply};
 use crate::load::{ask, connect, head};
@@ -282,8 +282,7 @@ fn a_clock_that_jumps() {
         }
         let start = Instant::now();
         assert_json(&post(&nginx, "POST", "/silent/v1"), 504, "proxy_request_failed");
-        let elapsed = start.elapsed();
-        assert!(elapsed >= Duration::from_millis(290) && elapsed < IN_TIME, "{elapsed:?}");
+        assert!(start.elapsed() >= Duration::from_millis(290), "{:?}", start.elapsed());
     }
     let connections = fapi.requests().iter().map(|request| request.connection).max();
     assert_eq!((connections, nginx.workers()), (Some(0), workers));

@@ -405,9 +405,11 @@ fn direct(nginx: &mut Nginx, world: &World, time: Duration, seed: u64) -> [Footp
     let mut rounds = 0;
     while start.elapsed() < time {
         rounds += 1;
-        // Half of the time all is well.
+        // Half of the time all is well, and at the beginning.
         let fault = match chance.below(20) {
-            number if number < FAULTS.len() as u64 => FAULTS[usize::try_from(number).unwrap()],
+            number if rounds > 1 && number < FAULTS.len() as u64 => {
+                FAULTS[usize::try_from(number).unwrap()]
+            }
             _ => Fault::Nothing,
         };
         world.stand_in.set(fault);
@@ -453,6 +455,6 @@ fn report(nginx: &mut Nginx, world: &World, [before, after]: [Footprint; 2]) {
     assert!(after.0 <= before.0 + 2 && after.1 < before.1 + 2048, "{before:?} became {after:?}");
     let counts = world.counts.lock().unwrap();
     for what in ["token: 200", "script: 200", "handshake: 307", "upload: 200"] {
-        assert!(counts.get(what).is_some_and(|&count| count > 0), "no {what}");
+        assert!(counts.contains_key(what), "no {what}");
     }
 }
