@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 
+use crate::errors::assert_json;
 use crate::fapi::Fapi;
 use crate::harness::{Config, FAULTY_MODULE};
 
@@ -140,7 +141,11 @@ fn in_requests() {
     for &(callback, status) in IN_REQUESTS {
         let nginx = config(&fapi, callback).allow("this is a defect of the module").start();
         let workers = nginx.workers();
-        assert_eq!(nginx.get("/__clerk/v1/client").status, status, "{callback}");
+        let reply = nginx.get("/__clerk/v1/client");
+        assert_eq!(reply.status, status, "{callback}");
+        if status == 500 {
+            assert_json(&reply, 500, "proxy_configuration_error");
+        }
         assert_eq!(nginx.get("/").status, 204);
         assert_eq!(nginx.workers(), workers);
         let told = nginx.error_log() + &nginx.config.folder.read("logs/stderr");
