@@ -1,7 +1,7 @@
 //! Calls into nginx that fail when a test wants it: all that take memory, or anything else that can run out.
 //!
-//! The linker puts these functions in the place of nginx's own (`--wrap`, see `build.rs`), so that no call of the
-//! module can be forgotten. Compiled for tests alone.
+//! The linker puts these functions in the place of nginx's own (`--wrap`, see `build.rs`), so that no call of
+//! the module can be forgotten. Compiled for tests alone.
 
 use std::ffi::c_void;
 use std::fs::OpenOptions;
@@ -24,8 +24,8 @@ use super::cf::ERROR;
 /// What a test and all processes of its nginx share, in the file that `CLERK_PROXY_METER` names.
 #[repr(C)]
 struct Meter {
-    /// Whose calls count: 1 those of the process that reads the configuration, 2 those of workers. Other numbers
-    /// are for the allocations that tests/integration/preload.c counts.
+    /// Whose calls count: 1 those of the process that reads the configuration, 2 those of workers. Other
+    /// numbers are for the allocations that tests/integration/preload.c counts.
     who: AtomicU64,
     /// How many there were.
     count: AtomicU64,

@@ -1,8 +1,8 @@
 //! Memory for when there is none: where an allocation fails Rust ends the process, which must not happen to a
 //! master that reads a new configuration, nor to a worker with the requests of others.
 //!
-//! What the system does not give comes from a reserve. A configuration callback that needed it fails when it returns,
-//! as nginx's own do at once; a request needs little, and goes on.
+//! What the system does not give comes from a reserve. A configuration callback that needed it fails when it
+//! returns, as nginx's own do at once; a request needs little, and goes on.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::UnsafeCell;
@@ -109,8 +109,8 @@ unsafe impl GlobalAlloc for Allocator {
     }
 
     unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        // SAFETY: promised by the caller: the new size is none that a layout cannot have, and the old memory is of
-        // the old layout. What the system does not enlarge stays as it was.
+        // SAFETY: promised by the caller: the new size is none that a layout cannot have, and the old
+        // memory is of the old layout. What the system does not enlarge stays as it was.
         unsafe {
             if self.offset(memory).is_none() {
                 let larger = System.realloc(memory, layout, size);

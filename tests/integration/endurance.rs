@@ -1,6 +1,7 @@
 //! What a worker needs stays the same, however many requests it serves and however often an address changes.
 //!
-//! `CLERK_PROXY_TEST_REQUESTS` and `CLERK_PROXY_TEST_CHANGES` are how many; `scripts/endurance` is the long form.
+//! `CLERK_PROXY_TEST_REQUESTS` and `CLERK_PROXY_TEST_CHANGES` are how many; `scripts/endurance` is the long
+//! form.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;

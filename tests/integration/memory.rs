@@ -1,6 +1,7 @@
 //! Memory that runs out, at each place where nginx or the module asks for some: a clean error each time.
 //!
-//! Of the thousands of places where a configuration needs some, only every so many are tried; scripts/faults tries all.
+//! Of the thousands of places where a configuration needs some, only every so many are tried;
+//! scripts/faults tries all.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -231,25 +232,36 @@ fn exchange(nginx: &Nginx, request: &str) -> Option<Reply> {
     (bytes.len() == end + 4 + length).then_some(reply)
 }
 
-/// Requests that go all ways through the module, and the status of each.
-const REQUESTS: &[(&str, u16)] = &[
-    ("POST /__clerk/v1/tokens HTTP/1.1\r\nHost: app.dev\r\nConnection: close\r\nContent-Length: 5\r\n\r\nhello", 200),
-    // Headers for one hop, a URI that must be written anew, and addresses that are worked out.
-    ("GET /%5F_clerk/v1 HTTP/1.1\r\nHost: app.dev\r\nConnection: close, X-Hop\r\nX-Hop: 1\r\nX-Ip: 192.0.2.1:5\r\n\r\n", 200),
-    ("GET /own/v1 HTTP/1.1\r\nHost: app.dev\r\nConnection: close\r\n\r\n", 200),
-    ("GET /plain/%2e%2e/plain/hop HTTP/1.1\r\nHost: app.dev\r\nConnection: close\r\n\r\n", 200),
-    ("GET /dead/v1 HTTP/1.1\r\nHost: app.dev\r\nConnection: close\r\n\r\n", 502),
-    ("GET /deadly HTTP/1.1\r\nHost: app.dev\r\nConnection: close\r\n\r\n", 404),
-    ("GET /own/v1 HTTP/1.1\r\nHost: none.dev\r\nConnection: close\r\n\r\n", 500),
+/// Requests that go all ways through the module: how they begin and end, and the status of each.
+const REQUESTS: &[(&str, &str, u16)] = &[
+    ("POST /__clerk/v1/tokens", "Host: app.dev\r\nContent-Length: 5\r\n\r\nhello", 200),
+    // Headers for one hop, a URI that must be written anew, and an address that is worked out.
+    (
+        "GET /%5F_clerk/v1",
+        "Host: app.dev\r\nConnection: X-Hop\r\nX-Hop: 1\r\nX-Ip: 192.0.2.1:5\r\n\r\n",
+        200,
+    ),
+    ("GET /own/v1", "Host: app.dev\r\n\r\n", 200),
+    ("GET /plain/%2e%2e/plain/hop", "Host: app.dev\r\n\r\n", 200),
+    ("GET /dead/v1", "Host: app.dev\r\n\r\n", 502),
+    ("GET /deadly", "Host: app.dev\r\n\r\n", 404),
+    ("GET /own/v1", "Host: none.dev\r\n\r\n", 500),
 ];
 
-/// Lets each call fail that a request leads to: it gets its reply, an error or none, and the next one is well.
+/// The whole text of such a request.
+fn text((line, rest, _): (&str, &str, u16)) -> String {
+    format!("{line} HTTP/1.1\r\nConnection: close\r\n{rest}")
+}
+
+/// Lets each call fail that a request leads to: it gets its reply, an error or none, and the next one is
+/// well.
 fn fail_each(who: Who, nginx: &Nginx, meter: &Meter) -> u64 {
     // Who answers has all that a worker begins with.
     assert_eq!(nginx.get("/__clerk/v1").status, 200);
     let workers = nginx.workers();
     let mut total = 0;
-    for &(request, status) in REQUESTS {
+    for &request in REQUESTS {
+        let (request, status) = (&*text(request), request.2);
         for count in HOW_MANY {
             for first in 1.. {
                 meter.set(who, first, count);
@@ -305,12 +317,13 @@ fn of_the_module_in_requests() {
     // What nearly all requests are needs none.
     for _ in 0..3 {
         meter.set(Who::Module, u64::MAX, 1);
-        assert_eq!(exchange(&nginx, REQUESTS[0].0).expect("a reply").status, 200);
+        assert_eq!(exchange(&nginx, &text(REQUESTS[0])).expect("a reply").status, 200);
         assert_eq!(meter.stop(), 0);
     }
 }
 
-/// Names that are followed and connections that are kept ready: what fails in the one or the other is tried again.
+/// Names that are followed and connections that are kept ready: what fails in the one or the other is tried
+/// again.
 #[test]
 fn in_what_a_worker_does_by_itself() {
     let fapis = fapis();

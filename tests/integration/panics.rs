@@ -24,8 +24,8 @@ const IN_CONFIGURATION: &[&str] = &[
     "postconfiguration",
 ];
 
-/// Those on the way of a request, and its status. A filter that fails lets the reply pass as nginx made it. Names that
-/// are not followed keep the addresses they had at the start.
+/// Those on the way of a request, and its status. A filter that fails lets the reply pass as nginx made it.
+/// Names that are not followed keep the addresses they had at the start.
 const IN_REQUESTS: &[(&str, u16)] = &[
     ("content handler", 500),
     ("choice of a server", 500),
@@ -51,11 +51,13 @@ const OTHERS: &[&str] = &["shared memory", "exit_process"];
 
 fn config(fapi: &Fapi, fault: &str) -> Config {
     let port = fapi.port;
+    let outer = "clerk_proxy_secret_key %KEY%; clerk_proxy_upstream http://127.0.0.1:1;";
     Config::server(&format!(
         "location /__clerk/ {{\nclerk_proxy https://app.dev/__clerk secret_key=%KEY% \
-         upstream=http://localhost:{port};\n}} location / {{ add_header X-Uri $clerk_proxy_uri; return 204; }}"
+         upstream=http://localhost:{port};\n}} \
+         location / {{ add_header X-Uri $clerk_proxy_uri; return 204; }}"
     ))
-    .http("clerk_proxy_secret_key %KEY%; clerk_proxy_upstream http://127.0.0.1:1; clerk_proxy_client_ip $http_x;")
+    .http(&format!("{outer} clerk_proxy_client_ip $http_x;"))
     .main("env CLERK_PROXY_FAULT;")
     .module(&FAULTY_MODULE)
     .env("CLERK_PROXY_FAULT", fault)

@@ -1,4 +1,4 @@
-/* Preloaded into nginx by tests: counts what nginx or the module allocates, has some of it fail, and sets the clock. */
+/* Preloaded into nginx by tests: counts allocations, has some of them fail, and sets the clock. */
 
 #define _GNU_SOURCE
 

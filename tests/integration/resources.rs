@@ -1,5 +1,5 @@
-//! Workers that are killed, descriptors and disks that are used up, clocks that jump: what can be answered is, the
-//! rest gets an error, and all is well afterwards.
+//! Workers that are killed, descriptors and disks that are used up, clocks that jump: what can be answered
+//! is, the rest gets an error, and all is well afterwards.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -30,8 +30,8 @@ fn config(fapi: &Fapi, more: &str) -> Config {
     ))
 }
 
-/// A client that notes which worker it talks to. A connection may fail if that worker was killed; one that has had no
-/// answer yet, if any was killed meanwhile.
+/// A client that notes which worker it talks to. A connection may fail if that worker was killed; one that
+/// has had no answer yet, if any was killed meanwhile.
 fn client(port: u16, done: &AtomicBool, killed: &Mutex<Vec<String>>, answered: &AtomicUsize) {
     let get = head("GET", "/__clerk/v1", "keep-alive") + "\r\n";
     while !done.load(Ordering::Relaxed) {

@@ -1,7 +1,8 @@
-//! Traffic as applications make it while everything fails in turn: each request gets its own answer, or the right error.
+//! Traffic as applications make it while everything fails in turn: each request gets its own answer, or the
+//! right error.
 //!
-//! `CLERK_PROXY_TEST_SECONDS` is for how long, `CLERK_PROXY_TEST_SEED` what chance begins with; `scripts/soak` is the
-//! long form.
+//! `CLERK_PROXY_TEST_SECONDS` is for how long, `CLERK_PROXY_TEST_SEED` what chance begins with;
+//! `scripts/soak` is the long form.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -213,8 +214,8 @@ impl Client<'_> {
         Client { world, stream: None }
     }
 
-    /// Sends a request and judges what comes. A kept connection may end at any time, but then the request has not been
-    /// seen; a fresh one may not.
+    /// Sends a request and judges what comes. A kept connection may end at any time, but then the request
+    /// has not been seen; a fresh one may not.
     fn exchange(&mut self, sent: &Sent, slow: bool) {
         loop {
             let kept = self.stream.is_some();

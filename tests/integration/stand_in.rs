@@ -33,7 +33,8 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// Whether a request that arrives gets its answer, if only slowly: some faults are those of new connections.
+    /// Whether a request that arrives gets its answer, if only slowly: some faults are those of new
+    /// connections.
     pub fn answers(self) -> bool {
         use Fault::{Closed, Garbage, HalfBody, HalfHeader, Silent};
         !matches!(self, Closed | Garbage | HalfBody | HalfHeader | Silent)
