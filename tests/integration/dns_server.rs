@@ -192,7 +192,7 @@ pub fn private_etc(config: Config, resolv_conf: &str) -> Config {
     config.starter(&[&words[..], &[folder.as_os_str()]].concat())
 }
 
-fn assert_root() {
+pub fn assert_root() {
     let user = fs::metadata("/proc/self").expect("/proc").uid();
     assert!(user == 0, "this test needs root, for a mount namespace and for port 53");
 }

@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::dns::logging;
-use crate::dns_server::{resolv_conf, Dns, Subnet};
+use crate::dns_server::{assert_root, resolv_conf, Dns, Subnet};
 use crate::errors::assert_json;
 use crate::failures::ask as post;
 use crate::fapi::{json, Fapi, CA};
@@ -188,6 +188,7 @@ fn upload(nginx: &Nginx, target: &str, length: usize) -> Reply {
 #[test]
 fn a_disk_that_is_full() {
     const LENGTH: usize = 3_000_000;
+    assert_root();
     let fapi = large(30 * LENGTH);
     let location = |name: &str, lines: &str| {
         format!(
