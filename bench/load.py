@@ -2,16 +2,20 @@
 
 import re
 import subprocess
+import threading
 
 from contenders import Nginx, by_hand, everybody, ours
 from world import API, HEADERS, SCRIPT, UPLOAD, Failure, note
 
 BODY = b"\x89PNG" + bytes(range(256)) * 19531
 
+# How many ask at a time where connections are counted.
+CLIENTS = 4
 
-def with_wrk(contender, path, connections, seconds):
-    """Requests by wrk, as many as fit; returns how many."""
-    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s"]
+
+def with_wrk(contender, path, connections):
+    """Requests by wrk, as many as fit into a second; returns how many."""
+    command = ["wrk", "-t1", f"-c{connections}", "-d1s"]
     for name, value in HEADERS.items():
         command += ["-H", f"{name}: {value}"]
     done = subprocess.run([*command, f"http://127.0.0.1:{contender.port}{path}"], capture_output=True, text=True)
@@ -23,6 +27,7 @@ def with_wrk(contender, path, connections, seconds):
 
 
 def uploads(contender, number):
+    """Uploads one after the other; returns how many."""
     client = contender.client()
     headers = {**HEADERS, "Content-Type": "application/octet-stream"}
     for _ in range(number):
@@ -32,9 +37,9 @@ def uploads(contender, number):
 
 
 LOADS = {
-    "api": lambda contender, seconds: with_wrk(contender, API, 8, seconds),
-    "script": lambda contender, seconds: with_wrk(contender, SCRIPT, 4, seconds),
-    "upload": lambda contender, seconds: uploads(contender, 15 * seconds),
+    "api": lambda contender: with_wrk(contender, API, 8),
+    "script": lambda contender: with_wrk(contender, SCRIPT, 4),
+    "upload": lambda contender: uploads(contender, 15),
 }
 
 
@@ -44,20 +49,41 @@ class Result:
     def __init__(self):
         self.ratios = []
         self.micros = []
-        # Of the rounds after the first, in which as many are made as there are requests at a time.
-        self.connections = 0
-        self.requests = 0
+        self.connections = None
         self.why_not = None
 
 
-def one(contender, load, seconds):
+def one(contender, load):
     """Microseconds of processor time per request."""
     before = contender.process.cpu()
-    requests = LOADS[load](contender, seconds)
-    return (contender.process.cpu() - before) / requests / 1000, requests
+    requests = LOADS[load](contender)
+    return (contender.process.cpu() - before) / requests / 1000
 
 
-def measure(world, load, rounds, seconds, some=None):
+def connections(world, contender, each):
+    """Connections to the Frontend API per request, in the steady state of a few clients that end no request early."""
+    def ask(number):
+        client = contender.client()
+        for _ in range(number):
+            client.ask()
+        client.close()
+
+    def all_ask(number):
+        threads = [threading.Thread(target=ask, args=[number]) for _ in range(CLIENTS)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    all_ask(each // 4)
+    before = world.accepted()
+    all_ask(each)
+    after = world.accepted()
+    # The second question was one of each itself.
+    return (after[0] - before[0] - 1) / (after[1] - before[1] - 1)
+
+
+def measure(world, load, rounds, some=None):
     """Results by name of contender; the base is `by-hand.conf` for the small reply, and the same less its lines of
     tuning for the large ones."""
     base = Nginx(world, "base", by_hand(tuned=load == "api"))
@@ -79,22 +105,20 @@ def measure(world, load, rounds, seconds, some=None):
                 result.why_not = str(failure)
                 note(f"{contender.name}: {failure}")
                 contender.stop()
-        one(base, load, 1)
+        one(base, load)
         for number in range(rounds):
             note(f"{load}: round {number + 1} of {rounds}")
             for place, (contender, result) in enumerate(started):
                 if (number + place) % 2:
-                    theirs, _ = one(base, load, seconds)
-                accepted = world.accepted()[0]
-                mine, requests = one(contender, load, seconds)
-                if number:
-                    # The question itself is one.
-                    result.connections += world.accepted()[0] - accepted - 1
-                    result.requests += requests
+                    theirs = one(base, load)
+                mine = one(contender, load)
                 if not (number + place) % 2:
-                    theirs, _ = one(base, load, seconds)
+                    theirs = one(base, load)
                 result.ratios.append(mine / theirs)
                 result.micros.append(mine)
+        if load == "api":
+            for contender, result in started:
+                result.connections = connections(world, contender, 1200)
     finally:
         base.stop()
         for contender in contenders:
@@ -112,12 +136,12 @@ def measure_cache(world, rounds):
     with plain, cached:
         for nginx in (plain, cached):
             nginx.warm_up()
-            one(nginx, "script", 1)
+            one(nginx, "script")
         for number in range(rounds):
             note(f"cache: round {number + 1} of {rounds}")
             before = world.accepted()[1]
-            mine, _ = one(cached, "script", 1)
+            mine = one(cached, "script")
             # The two questions are requests too.
             upstream += world.accepted()[1] - before - 1
-            ratios.append(mine / one(plain, "script", 1)[0])
+            ratios.append(mine / one(plain, "script"))
     return ratios, upstream
