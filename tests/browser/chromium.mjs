@@ -124,7 +124,7 @@ export class Chromium extends EventEmitter {
 }
 
 export class Page {
-    /** What the page asked for: url, method, status, headers, mime type, body of failures. */
+    /** What the page asked for: url, method, type, status, headers, mime, from; body if it failed. */
     requests = [];
     /** What stands in its console: messages, exceptions that nobody took, failed requests. */
     console = [];
@@ -132,7 +132,6 @@ export class Page {
     #session;
     #context;
     #byId = new Map();
-    #bodies = [];
 
     constructor(chromium, session, context) {
         this.#chromium = chromium;
@@ -163,19 +162,21 @@ export class Page {
 
     #take(method, params) {
         if (method === "Network.requestWillBeSent") {
-            const { requestId, request, redirectResponse } = params;
+            const { requestId, request, type, redirectResponse } = params;
             if (redirectResponse) this.#answered(requestId, redirectResponse);
-            const entry = { url: request.url, method: request.method };
+            const entry = { url: request.url, method: request.method, type };
+            entry.ended = new Promise((resolve) => (entry.end = resolve));
             this.#byId.set(requestId, entry);
             this.requests.push(entry);
         } else if (method === "Network.responseReceived") {
             this.#answered(params.requestId, params.response);
         } else if (method === "Network.loadingFinished") {
             const entry = this.#byId.get(params.requestId);
-            if (entry?.status >= 400) this.#bodies.push(this.#body(params.requestId, entry));
+            entry?.end(entry.status >= 400 ? this.#body(params.requestId, entry) : undefined);
         } else if (method === "Network.loadingFailed") {
             const entry = this.#byId.get(params.requestId);
             if (entry) entry.failed = params.errorText;
+            entry?.end();
         } else if (method === "Runtime.consoleAPICalled") {
             this.console.push(
                 `${params.type}: ${params.args.map((a) => a.description ?? a.value).join(" ")}`,
@@ -208,9 +209,10 @@ export class Page {
         }
     }
 
-    /** Waits until the bodies of all failures are here. */
+    /** Waits until the bodies of all failures are here; Chromium keeps none of a script. */
     async settled() {
-        await Promise.all(this.#bodies);
+        const failures = this.requests.filter((r) => r.status >= 400 && r.type !== "Script");
+        await within(10, "the bodies of failures", Promise.all(failures.map((r) => r.ended)));
     }
 
     /** Resolves with the next event of this name for which `wanted` holds. */
@@ -225,6 +227,8 @@ export class Page {
 
     /** Goes to a URL, or does what makes the page go somewhere, and waits until the new page has loaded. */
     async go(where) {
+        // What belongs to the old page goes with it.
+        await this.settled();
         const loaded = this.next("Page.loadEventFired");
         const going = typeof where === "string" ? this.send("Page.navigate", { url: where }) : where();
         const [{ errorText } = {}] = await Promise.all([going, loaded]);
