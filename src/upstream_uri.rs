@@ -61,8 +61,14 @@ impl<'a> UpstreamUri<'a> {
     fn from_raw(rest: &'a [u8], plain: bool) -> Option<Self> {
         let bare = matches!(rest.first(), None | Some(b'?'));
         // Without an early end the compiler looks at many bytes at once.
-        let clean = !rest.iter().fold(false, |found, &b| found | needs_escape_everywhere(b));
-        let safe = clean && (bare || rest[0] == b'/') && (plain || says_what_it_means(rest));
+        let (mut dirty, mut backslash) = (false, false);
+        for &b in rest {
+            dirty |= needs_escape_everywhere(b);
+            backslash |= b == b'\\';
+        }
+        // To nginx a backslash is like a letter; other servers take it for a slash.
+        let plain = plain && !backslash;
+        let safe = !dirty && (bare || rest[0] == b'/') && (plain || says_what_it_means(rest));
         // An empty path needs a slash that the raw bytes do not have.
         safe.then(|| Self { slash: bare, path: drop_extra_slash(rest), args: &[], decoded: false })
     }
@@ -284,6 +290,8 @@ mod tests {
             ("/__clerk?a", Some("/?a")),
             ("/__clerk", Some("/")),
             ("/__clerk/v1?", Some("/v1?")),
+            ("/__clerk/v1\\x", Some("/v1\\x")),
+            ("/__clerk/\\..\\x", None),
             ("/__clerkfoo?a", None),
             // A nginx before 1.21.1 lets these through.
             ("/__clerk/v1?a\u{1}b", Some("/v1?a%01b")),

@@ -139,7 +139,6 @@ const OTHERS: &[&str] = &[
     "/npm/%2e%2e/v1/client",
     "/npm/.%2E/v1/client",
     "/npm/..%2fv1/client",
-    "/npm/..%5Cv1/client",
     "/npm/..;/v1/client",
     "/npm/x/../../v1/client",
     "/%6epm/x.js",

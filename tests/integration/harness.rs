@@ -312,7 +312,11 @@ impl Nginx {
     pub fn workers(&self) -> Vec<u32> {
         let path = format!("/proc/{0}/task/{0}/children", self.child.id());
         let children = fs::read_to_string(path).unwrap_or_default();
-        children.split_whitespace().filter_map(|pid| pid.parse().ok()).collect()
+        let pids = children.split_whitespace().filter_map(|pid| pid.parse().ok());
+        // Those that look after caches call themselves so; one that has its parent's name is not at work yet.
+        let others = [&b"nginx: cache "[..], b"nginx: master "];
+        let name = |pid: &u32| fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        pids.filter(|pid| !others.iter().any(|other| name(pid).starts_with(other))).collect()
     }
 
     /// The process id of the master.

@@ -19,6 +19,18 @@ const OUTER: &[(&str, &str)] = &[
     ("proxy_buffers", "proxy_buffers 4 8k;"),
     ("proxy_busy_buffers_size", "proxy_busy_buffers_size 8k;"),
     ("proxy_cache", "proxy_cache zone; proxy_cache_valid any 1h;"),
+    (
+        "proxy_cache_background_update",
+        "proxy_cache zone; proxy_cache_use_stale updating; proxy_cache_background_update on;",
+    ),
+    (
+        "proxy_cache_convert_head",
+        "proxy_cache zone; proxy_cache_key $uri$request_method; proxy_cache_convert_head off;",
+    ),
+    ("proxy_cache_lock", "proxy_cache zone; proxy_cache_lock on;"),
+    ("proxy_cache_revalidate", "proxy_cache zone; proxy_cache_revalidate on;"),
+    ("proxy_cache_valid", "proxy_cache zone; proxy_cache_valid 404 1h;"),
+    ("proxy_no_cache", "proxy_cache zone; proxy_no_cache $arg_a;"),
     ("proxy_cache_key", "proxy_cache zone; proxy_cache_valid any 1h; proxy_cache_key one;"),
     ("proxy_connect_timeout", "proxy_connect_timeout 7s;"),
     ("proxy_cookie_domain", "proxy_cookie_domain fapi.test own.test;"),
@@ -61,7 +73,8 @@ fn recipe() -> BTreeSet<&'static str> {
     let (_, lines) = RECIPE.split_once("pub const RECIPE: &[Line] = &[").expect("the recipe");
     let (lines, _) = lines.split_once("\n];").expect("its end");
     let calls = lines.split("contract(").flat_map(|part| part.split("contract_tls("));
-    let calls = calls.flat_map(|part| part.split("tuning(")).skip(1);
+    let calls = calls.flat_map(|part| part.split("tuning(")).flat_map(|part| part.split("cache("));
+    let calls = calls.skip(1);
     calls.filter_map(|call| call.split('"').nth(1)).collect()
 }
 
