@@ -9,7 +9,7 @@ use std::mem::offset_of;
 use std::ptr;
 
 use ngx::ffi::{
-    ngx_cached_time, ngx_http_handler_pt, ngx_http_request_t, ngx_http_upstream_conf_t, ngx_int_t,
+    ngx_http_handler_pt, ngx_http_request_t, ngx_http_upstream_conf_t, ngx_int_t, ngx_msec_t,
     NGX_CONF_UNSET, NGX_HTTP_CACHE_MISS, NGX_HTTP_GET, NGX_HTTP_HEAD,
     NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_UPSTREAM_IGN_CACHE_CONTROL,
     NGX_HTTP_UPSTREAM_IGN_EXPIRES, NGX_HTTP_UPSTREAM_IGN_SET_COOKIE, NGX_HTTP_UPSTREAM_IGN_VARY,
@@ -19,6 +19,7 @@ use ngx::http::HttpModuleLocationConf;
 use super::cf::OK;
 use super::conf::Proxy;
 use super::expression::Expression;
+use super::resolver::{is_before, now};
 use super::settings::UserSettings;
 use super::stock::{Level, Stock};
 use super::{filter, guard, headers, variables, Module};
@@ -179,7 +180,7 @@ pub fn must_not_keep(r: &mut ngx_http_request_t, proxy: &Proxy) -> bool {
 
 /// Scripts whose replies could not be kept a short while ago, by hash. Requests for them do without the
 /// cache, since nginx has them wait for each other, in vain, as long as it is asked to keep the replies.
-pub struct Passing([Cell<(u64, i64)>; 64]);
+pub struct Passing([Cell<(u64, ngx_msec_t)>; 64]);
 
 impl Default for Passing {
     fn default() -> Self {
@@ -188,20 +189,20 @@ impl Default for Passing {
 }
 
 impl Passing {
-    /// How long one stays, in seconds.
-    const TIME: i64 = 60;
+    /// How long one stays, in milliseconds of a clock that nobody sets.
+    const TIME: ngx_msec_t = 60_000;
 
-    fn place(&self, script: u64) -> &Cell<(u64, i64)> {
+    fn place(&self, script: u64) -> &Cell<(u64, ngx_msec_t)> {
         &self.0[(script % 64) as usize]
     }
 
     fn add(&self, script: u64) {
-        self.place(script).set((script, now() + Self::TIME));
+        self.place(script).set((script, now().wrapping_add(Self::TIME)));
     }
 
     fn has(&self, script: u64) -> bool {
         let (other, until) = self.place(script).get();
-        other == script && now() < until
+        other == script && is_before(now(), until)
     }
 }
 
@@ -209,9 +210,4 @@ fn hash(value: impl Hash) -> u64 {
     let mut hasher = DefaultHasher::new();
     value.hash(&mut hasher);
     hasher.finish()
-}
-
-fn now() -> i64 {
-    // SAFETY: nginx sets it before any module code runs, and never to null.
-    unsafe { (*ngx_cached_time).sec }
 }

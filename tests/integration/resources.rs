@@ -152,10 +152,8 @@ fn large(length: usize) -> Fapi {
     let body = vec![b'x'; length];
     Fapi::start(None, move |request, stream| {
         if request.target().ends_with("/large") {
-            let head = format!(
-                "HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nContent-Length: {}\r\n\r\n",
-                body.len()
-            );
+            let head = "HTTP/1.1 200 OK\r\nCache-Control: public, max-age=600\r\n";
+            let head = format!("{head}Content-Length: {}\r\n\r\n", body.len());
             return stream.write_all(head.as_bytes()).is_ok() && stream.write_all(&body).is_ok();
         }
         stream.write_all(json(200, "", &request.body.len().to_string()).as_bytes()).is_ok()
@@ -206,7 +204,7 @@ fn a_disk_that_is_full() {
         location("usual", ""),
         location("buffered", "proxy_request_buffering on; client_body_buffer_size 8k;"),
         location("spooled", "proxy_max_temp_file_size 1024m;"),
-        location("cached", "proxy_cache c;"),
+        location("npm", "proxy_cache c;"),
     ));
     let full = config.folder.path().join("full");
     fs::create_dir(&full).unwrap();
@@ -214,6 +212,7 @@ fn a_disk_that_is_full() {
     let words = ["unshare", "-m", "sh", "-c", script].map(OsStr::new);
     let config = config.starter(&[&words[..], &[full.as_os_str()]].concat());
     let mut nginx = config.allow("(28: No space left on device)").start();
+    // There are processes for the cache beside it.
     let worker = nginx.workers()[0];
 
     // The disk is that of nginx's mount namespace alone.
@@ -230,7 +229,7 @@ fn a_disk_that_is_full() {
     let reply = upload(&nginx, "/buffered/v1", LENGTH);
     assert_json(&reply, 500, "proxy_configuration_error");
     assert_eq!(fapi.requests().len(), before);
-    for target in ["/spooled/large", "/cached/npm/large"] {
+    for target in ["/spooled/large", "/npm/npm/large"] {
         let count = |nginx: &Nginx| nginx.error_log().matches("(28: No space").count();
         let before = count(&nginx);
         let whole = download(&mut nginx, target, |nginx| {
@@ -242,7 +241,7 @@ fn a_disk_that_is_full() {
 
     fs::remove_file(&filler).unwrap();
     assert_eq!(upload(&nginx, "/buffered/v1", LENGTH).text(), LENGTH.to_string());
-    for target in ["/usual/large", "/spooled/large", "/cached/npm/large"] {
+    for target in ["/usual/large", "/spooled/large", "/npm/npm/large"] {
         assert!(download(&mut nginx, target, |_| ()), "{target}");
     }
     assert!(nginx.workers().contains(&worker));
@@ -298,4 +297,38 @@ fn a_clock_that_jumps() {
     dns.answer("fapi.test", &[net.ip(3)]);
     nginx.until("the other address is in use", |nginx| nginx.get("/__clerk/v1").status == 200);
     assert!(dns.queries("fapi.test") >= queries + 2 && !other.requests().is_empty());
+}
+
+/// A script that could not be kept is tried again, whatever became of the wall clock.
+#[test]
+fn a_clock_that_jumps_beside_a_cache() {
+    let public = Arc::new(AtomicBool::new(false));
+    let is_public = Arc::clone(&public);
+    let fapi = Fapi::start(None, move |_, stream| {
+        let kept = is_public.load(Ordering::Relaxed);
+        let value = if kept { "public, max-age=600" } else { "no-store" };
+        let headers = format!("Cache-Control: {value}\r\n");
+        stream.write_all(json(200, &headers, "{}").as_bytes()).is_ok()
+    });
+    let config = Config::server(&format!(
+        "location /__clerk/ {{ clerk_proxy https://app.dev/__clerk secret_key=%KEY% \
+         upstream=http://127.0.0.1:{}; proxy_cache c; }}",
+        fapi.port
+    ));
+    let config = config.http("proxy_cache_path cache keys_zone=c:64k;");
+    let (meter, config) = Meter::on(preloaded(config));
+    let nginx = config.start();
+    let get = || assert_eq!(nginx.get("/__clerk/npm/x.js").status, 200);
+    get();
+    public.store(true, Ordering::Relaxed);
+    get();
+    get();
+    assert_eq!(fapi.requests().len(), 3);
+    // The clock that counts goes on by far more than a minute, the other one back.
+    meter.set_clock(-365 * 86_400);
+    meter.set_speed(1000);
+    for _ in 0..4 {
+        get();
+    }
+    assert_eq!(fapi.requests().len(), 4);
 }
