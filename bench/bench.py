@@ -1,4 +1,4 @@
-"""Runs the parts of the benchmark, and writes what they find: a table, a plot, and whether the gates are kept."""
+"""Runs the parts of the benchmark, and writes what they find: tables, a plot, and whether limits are kept."""
 
 import argparse
 import os
@@ -40,11 +40,18 @@ class Report:
         self.missed = False
 
     def gate(self, what, figure, limit, exact, digits=3, unit="", of=""):
-        """Notes a figure that must not be above the limit; one that cannot be noisy decides the exit status."""
+        """Notes a figure that must not exceed the limit; one that cannot be noisy decides the exit status."""
         kept = round(figure, digits) <= limit
         self.missed |= exact and not kept
-        self.gates.append((what, f"{figure:,.{digits}f}{unit}", f"{limit:,g}{unit}", of or ("exact" if exact else ""),
-                           "ok" if kept else "MISSED"))
+        self.gates.append(
+            (
+                what,
+                f"{figure:,.{digits}f}{unit}",
+                f"{limit:,g}{unit}",
+                of or ("exact" if exact else ""),
+                "ok" if kept else "MISSED",
+            )
+        )
 
     def table(self, title, head, rows):
         lines = [f"## {title}", "", f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
@@ -73,9 +80,14 @@ def part_instructions(world, report, short):
         for way in ("TLS", "plain"):
             row += [f"{figures[name, way]:,.0f}", f"{figures[name, way] / figures[HAND, way]:.3f}"]
         rows.append(row)
-    report.table("Instructions per request (user space, small API call)",
-                 ("", "TLS upstream", "ratio", "plain upstream", "ratio"), rows)
-    report.say(f"Where ours and {HAND} differ, function by function: `instructions-TLS.txt`, `instructions-plain.txt`.")
+    report.table(
+        "Instructions per request (user space, small API call)",
+        ("", "TLS upstream", "ratio", "plain upstream", "ratio"),
+        rows,
+    )
+    report.say(
+        f"Where ours and {HAND} differ, by function: `instructions-TLS.txt`, `instructions-plain.txt`."
+    )
     for way, limit in (("TLS", 1.0), ("plain", 0.99)):
         ratio = figures[OURS, way] / figures[HAND, way]
         report.gate(f"instructions per request, {way} upstream, of {HAND}", ratio, limit, True)
@@ -100,27 +112,50 @@ def part_load(kind):
                 rows.append((name, "—", "—", "—", result.why_not.splitlines()[0][:100]))
                 continue
             seen = result.connections
-            rows.append((name, f"{middle(result.ratios):.2f}", spread(result.ratios), f"{middle(result.micros):,.0f} µs",
-                         "" if seen is None else f"{seen:.4f}"))
+            rows.append(
+                (
+                    name,
+                    f"{middle(result.ratios):.2f}",
+                    spread(result.ratios),
+                    f"{middle(result.micros):,.0f} µs",
+                    "" if seen is None else f"{seen:.4f}",
+                )
+            )
             report.bars.append((f"{what}: CPU of {base} = 1", name, middle(result.ratios)))
-        report.table(f"Processor time per request, {what}", ("", f"of {base}", "lowest to highest", "here", "" if
-                     kind != "api" else "upstream connections per request"), rows)
+        report.table(
+            f"Processor time per request, {what}",
+            (
+                "",
+                f"of {base}",
+                "lowest to highest",
+                "here",
+                "" if kind != "api" else "upstream connections per request",
+            ),
+            rows,
+        )
         mine = results[OURS]
         if mine.why_not:
             raise Failure(mine.why_not)
         if limit:
-            report.gate(f"CPU of a {what}, of {base}", middle(mine.ratios), limit, False, 2,
-                        of=spread(mine.ratios))
+            report.gate(
+                f"CPU of a {what}, of {base}", middle(mine.ratios), limit, False, 2, of=spread(mine.ratios)
+            )
         else:
             report.gate("upstream connections per request", mine.connections, 0.001, True, 4)
+
     return part
 
 
 def part_calls(world, report, short):
     found = calls.measure(world, 300 if short else 2000)
-    names = sorted({name for one in found.values() for name in one}, key=lambda name: -found[HAND].get(name, 0))
-    report.table("System calls per request", ("", OURS, HAND),
-                 [(name, *(f"{found[one].get(name, 0):.3f}" for one in (OURS, HAND))) for name in names])
+    names = sorted(
+        {name for one in found.values() for name in one}, key=lambda name: -found[HAND].get(name, 0)
+    )
+    report.table(
+        "System calls per request",
+        ("", OURS, HAND),
+        [(name, *(f"{found[one].get(name, 0):.3f}" for one in (OURS, HAND))) for name in names],
+    )
     added = sum(found[OURS].values()) - sum(found[HAND].values())
     # Timers of ours wake the worker a few times in a minute.
     report.gate(f"system calls per request beyond {HAND}", added, 0.02, True, 3)
@@ -128,8 +163,11 @@ def part_calls(world, report, short):
 
 def part_idle(world, report, short):
     found = calls.measure_idle(world, 1 if short else 3)
-    report.table("Memory per idle client connection, of 1,000 that have asked once", ("", "bytes"),
-                 [(name, f"{took:,.0f}") for name, took in found.items()])
+    report.table(
+        "Memory per idle client connection, of 1,000 that have asked once",
+        ("", "bytes"),
+        [(name, f"{took:,.0f}") for name, took in found.items()],
+    )
     # Memory comes in pages.
     report.gate(f"bytes per idle client connection beyond {HAND}", found[OURS] - found[HAND], 64, True, 0)
 
@@ -139,36 +177,77 @@ def part_first(world, report, short):
     cases = ("start", "reload", "idle", "parallel")
     rows = []
     for name, result in results.items():
-        rows.append((name, *(f"{middle(result[case]):.0f} ms ({min(result[case]):.0f})" if result[case] else "—"
-                             for case in cases), f"{statistics.mean(result['made']):.1f}"))
+        rows.append(
+            (
+                name,
+                *(
+                    f"{middle(result[case]):.0f} ms ({min(result[case]):.0f})" if result[case] else "—"
+                    for case in cases
+                ),
+                f"{statistics.mean(result['made']):.1f}",
+            )
+        )
         report.bars.append(("first request after a start, ms", name, middle(result["start"])))
-    report.table(f"The first request, Frontend API {trip:.1f} ms away: median (best)",
-                 ("", "after start", "after reload", "after idle time", "slowest of 8 at once, after start",
-                  "connections made by one"), rows)
-    report.say(f"Asked {first.SETTLED} s after start and reload, and {first.KEEPALIVE * 3 // 2} s after the last "
-               f"request where the Frontend API closes idle connections after {first.KEEPALIVE} s.")
+    report.table(
+        f"The first request, Frontend API {trip:.1f} ms away: median (best)",
+        (
+            "",
+            "after start",
+            "after reload",
+            "after idle time",
+            "slowest of 8 at once, after start",
+            "connections made by one",
+        ),
+        rows,
+    )
+    report.say(
+        f"Asked {first.SETTLED} s after start and reload, and {first.KEEPALIVE * 3 // 2} s after the last "
+        f"request where the Frontend API closes idle connections after {first.KEEPALIVE} s."
+    )
     report.gate("upstream connections made by a first request", max(results[OURS]["made"]), 0, True, 0)
     for case in cases[:3]:
         took = results[OURS][case]
         if took:
-            report.gate(f"first request after {case}, ms beyond the round trip", middle(took) - trip, 5, False, 1,
-                        of=spread([one - trip for one in took]))
+            report.gate(
+                f"first request after {case}, ms beyond the round trip",
+                middle(took) - trip,
+                5,
+                False,
+                1,
+                of=spread([one - trip for one in took]),
+            )
 
 
 def part_scale(world, report, short):
     found = scale.measure(world, 1 if short else 3)
     ours, stock = found["1000 clerk_proxy"], found["1000 stock"]
-    units = {"start": (1000, "ms"), "memory": (1e-6, "MB"), "reload": (1000, "ms"), "reload memory": (1e-6, "MB")}
+    units = {
+        "start": (1000, "ms"),
+        "memory": (1e-6, "MB"),
+        "reload": (1000, "ms"),
+        "reload memory": (1e-6, "MB"),
+    }
     rows = []
     for figure, (factor, unit) in units.items():
         ratio = middle(ours[figure]) / middle(stock[figure])
         ratios = [a / b for a, b in zip(ours[figure], stock[figure])]
-        rows.append((figure, *(f"{middle(one[figure]) * factor:.0f} {unit}" for one in (ours, stock)), f"{ratio:.2f}"))
+        rows.append(
+            (figure, *(f"{middle(one[figure]) * factor:.0f} {unit}" for one in (ours, stock)), f"{ratio:.2f}")
+        )
         memory = "memory" in figure
-        report.gate(f"1,000 tenants, {figure}, of stock without verification", ratio, 2 if memory else 1.5, memory, 2,
-                    of="exact" if memory else spread(ratios))
-    report.table("1,000 tenants (processor time, memory)", ("", "1,000 clerk_proxy", "1,000 stock, no verification",
-                 "ratio"), rows)
+        report.gate(
+            f"1,000 tenants, {figure}, of stock without verification",
+            ratio,
+            2 if memory else 1.5,
+            memory,
+            2,
+            of="exact" if memory else spread(ratios),
+        )
+    report.table(
+        "1,000 tenants (processor time, memory)",
+        ("", "1,000 clerk_proxy", "1,000 stock, no verification", "ratio"),
+        rows,
+    )
     if not short:
         one, last = scale.first_and_last(world)
         report.say(f"Instructions per request: {one:,.0f} for the first tenant, {last:,.0f} for the 1,000th.")
@@ -177,10 +256,14 @@ def part_scale(world, report, short):
 
 def part_cache(world, report, short):
     ratios, requests = load.measure_cache(world, 3 if short else 7)
-    report.say(f"A 200 KB script from nginx's cache (`proxy_cache` beside `clerk_proxy`) takes {middle(ratios):.2f} "
-               f"({spread(ratios)}) of the processor time of one that is not cached; the Frontend API got {requests} "
-               "requests meanwhile.")
-    report.gate("CPU of a cached 200 KB script, of an uncached one", middle(ratios), 0.30, False, 2, of=spread(ratios))
+    report.say(
+        f"A 200 KB script from nginx's cache (`proxy_cache` beside `clerk_proxy`) takes {middle(ratios):.2f} "
+        f"({spread(ratios)}) of the processor time of one that is not cached; the Frontend API got "
+        f"{requests} requests meanwhile."
+    )
+    report.gate(
+        "CPU of a cached 200 KB script, of an uncached one", middle(ratios), 0.30, False, 2, of=spread(ratios)
+    )
     report.gate("upstream requests for a cached script", requests, 0, True, 0)
 
 
@@ -225,9 +308,11 @@ def main():
         world.close()
     nginx = subprocess.run(["nginx", "-v"], capture_output=True, text=True).stderr.strip()
     words = " ".join(["scripts/bench", *(["--short"] if args.short else []), *args.parts])
-    report.write(f"# Benchmark\n\n`{words}`, {nginx}, Linux {platform.release()}, {os.cpu_count()} processors, load "
-                 f"{os.getloadavg()[0]:.1f}, {time.monotonic() - began:.0f} s. Ratios are medians of pairs, one right "
-                 "after the other; times of one machine say nothing about another.\n")
+    report.write(
+        f"# Benchmark\n\n`{words}`, {nginx}, Linux {platform.release()}, {os.cpu_count()} processors, load "
+        f"{os.getloadavg()[0]:.1f}, {time.monotonic() - began:.0f} s. Ratios are medians of pairs, one right "
+        "after the other; times of one machine say nothing about another.\n"
+    )
     if failed:
         raise Failure(f"not measured: {', '.join(failed)}")
     sys.exit(1 if report.missed else 0)

@@ -18,7 +18,16 @@ def count(nginx, requests):
         client.ask()
         told = nginx.folder / "strace.log"
         # Without -f: the thread that looks up names, every 10 s, is not asked for by requests.
-        command = ["strace", "-c", "-U", "calls,name", "-o", nginx.folder / "calls", "-p", str(nginx.worker())]
+        command = [
+            "strace",
+            "-c",
+            "-U",
+            "calls,name",
+            "-o",
+            nginx.folder / "calls",
+            "-p",
+            str(nginx.worker()),
+        ]
         with open(told, "wb") as log:
             strace = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         until(lambda: b"attached" in told.read_bytes(), "strace")
@@ -36,8 +45,10 @@ def count(nginx, requests):
 
 
 def measure(world, requests):
-    return {name: count(Nginx(world, name, http), requests)
-            for name, http in (("clerk_proxy", ours()), ("by-hand.conf", by_hand()))}
+    return {
+        name: count(Nginx(world, name, http), requests)
+        for name, http in (("clerk_proxy", ours()), ("by-hand.conf", by_hand()))
+    }
 
 
 def idle_bytes(nginx):
@@ -56,5 +67,7 @@ def idle_bytes(nginx):
 
 def measure_idle(world, rounds):
     """Bytes per idle connection, ours and by hand."""
-    return {name: statistics.median_low(idle_bytes(Nginx(world, name, http)) for _ in range(rounds))
-            for name, http in (("clerk_proxy", ours()), ("by-hand.conf", by_hand()))}
+    return {
+        name: statistics.median_low(idle_bytes(Nginx(world, name, http)) for _ in range(rounds))
+        for name, http in (("clerk_proxy", ours()), ("by-hand.conf", by_hand()))
+    }

@@ -9,8 +9,14 @@ from world import HERE, ROOT, Client, Failure, Process, answers, until
 
 CONFIGS = HERE / "contenders"
 # What DESIGN calls tuning and an expert's configuration may well lack.
-TUNING = ("proxy_buffer_size", "proxy_buffers", "proxy_busy_buffers_size", "proxy_max_temp_file_size",
-          "proxy_request_buffering", "client_body_buffer_size")
+TUNING = (
+    "proxy_buffer_size",
+    "proxy_buffers",
+    "proxy_busy_buffers_size",
+    "proxy_max_temp_file_size",
+    "proxy_request_buffering",
+    "client_body_buffer_size",
+)
 
 
 def ours(plain=False):
@@ -25,15 +31,19 @@ def by_hand(plain=False, regex=True, tuned=True):
     _, text = (ROOT / "nginx/by-hand.conf").read_text().split("http {")
     changes = [("127.0.0.1:8080", "127.0.0.1:%PORT%"), ("sk_live_KEY", "%KEY%")]
     if plain:
-        changes += [("frontend-api.clerk.dev:443", "frontend-api.clerk.dev:80"), ("https://clerk;", "http://clerk;")]
+        changes += [
+            ("frontend-api.clerk.dev:443", "frontend-api.clerk.dev:80"),
+            ("https://clerk;", "http://clerk;"),
+        ]
     if not regex:
-        changes += [("rewrite ^/__clerk/?(.*)$ /$1 break;", ""), ("://clerk;", "://clerk/;")]
+        rewrite = next(line for line in text.splitlines() if line.strip().startswith("rewrite "))
+        changes += [(rewrite, ""), ("://clerk;", "://clerk/;")]
     for old, new in changes:
         if old not in text:
             raise Failure(f"by-hand.conf has no {old!r}")
         text = text.replace(old, new)
     if not tuned:
-        text, count = re.subn(rf"^ *({'|'.join(TUNING)}) .*\n", "", text, flags=re.M)
+        text, count = re.subn(rf"^ *({'|'.join(TUNING)}) .*\n", "", text, flags=re.MULTILINE)
         if count != len(TUNING):
             raise Failure(f"by-hand.conf has {count} of {len(TUNING)} lines of tuning")
     return text.rstrip().removesuffix("}")
@@ -65,7 +75,11 @@ class Contender:
         cpu = self.world.proxy_cpu
         self.process = Process([*wrapper, *command], self.folder, cpu, env)
         try:
-            until(lambda: answers(self.port) or self.process.popen.poll() is not None, f"{self.name} to start", 90)
+            until(
+                lambda: answers(self.port) or self.process.popen.poll() is not None,
+                f"{self.name} to start",
+                90,
+            )
         finally:
             if self.process.popen.poll() is not None:
                 raise Failure(f"{self.name} does not start:\n{self.output()}")
@@ -154,7 +168,16 @@ class Envoy(Contender):
 
     def prepare(self):
         self.write("envoy.yaml", (CONFIGS / "envoy.yaml").read_text())
-        return [self.binary, "-c", "envoy.yaml", "--concurrency", "1", "--disable-hot-restart", "-l", "error"], {}
+        return [
+            self.binary,
+            "-c",
+            "envoy.yaml",
+            "--concurrency",
+            "1",
+            "--disable-hot-restart",
+            "-l",
+            "error",
+        ], {}
 
 
 class ClerkBackend(Contender):
@@ -165,8 +188,12 @@ class ClerkBackend(Contender):
     def prepare(self):
         self.write("proxy.mjs", (CONFIGS / "node.mjs").read_text())
         os.symlink(pathlib.Path(self.modules) / "node_modules", self.folder / "node_modules")
-        env = {"PORT": str(self.port), "CLERK_SECRET_KEY": "sk_live_" + "KEY", "NODE_EXTRA_CA_CERTS":
-               str(self.world.folder / "ca.pem"), "NODE_ENV": "production"}
+        env = {
+            "PORT": str(self.port),
+            "CLERK_SECRET_KEY": "sk_live_" + "KEY",
+            "NODE_EXTRA_CA_CERTS": str(self.world.folder / "ca.pem"),
+            "NODE_ENV": "production",
+        }
         return ["node", "proxy.mjs"], env
 
 

@@ -1,7 +1,7 @@
 """A network of 20 ms: what is sent to its far address comes back to the near one after 10 ms, from afar.
 
-A device of the kernel's own (tun) gives each packet to this program, which exchanges its addresses, what leaves
-all checksums as they are, and hands it back 10 ms later. So a connection's first packet is as late as any other.
+A device of the kernel's own (tun) gives each packet to this program, which exchanges its addresses, what
+leaves all checksums as they are, and hands it back 10 ms later: a connection's first packet is late as well.
 """
 
 import collections

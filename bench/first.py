@@ -1,4 +1,4 @@
-"""The first request after a start, after a reload and after a long idle time, with the Frontend API 20 ms away."""
+"""The first request after a start, a reload and a long idle time, with the Frontend API 20 ms away."""
 
 import os
 import signal
@@ -75,7 +75,7 @@ def round_trip():
 
 
 def measure(world, rounds, idle, some=None):
-    """(round trip, {name: {case: milliseconds, …}}); `idle` tells whether to wait for idle connections to end."""
+    """(round trip, {name: {case: milliseconds, …}}); `idle` has idle connections end as well."""
     if not os.path.exists("/dev/net/tun"):
         raise Failure("first: this machine has no /dev/net/tun")
     try:
@@ -87,7 +87,9 @@ def measure(world, rounds, idle, some=None):
     folder = world.make_folder("delay")
     far = Process([sys.executable, HERE / "delay.py"], folder, world.other_cpu)
     contenders = [one for one in everybody(world) if not one.missing and (some is None or one.name in some)]
-    results = {one.name: {case: [] for case in ("start", "reload", "idle", "parallel", "made")} for one in contenders}
+    results = {
+        one.name: {case: [] for case in ("start", "reload", "idle", "parallel", "made")} for one in contenders
+    }
     world.locate(FAR)
     try:
         until(lambda: answers(443, FAR), "the network")

@@ -3,8 +3,13 @@
 from contenders import Nginx, by_hand, ours
 from world import API, HEADERS, run
 
-VALGRIND = ("valgrind", "--tool=callgrind", "--vgdb-prefix=vgdb", "--callgrind-out-file=callgrind",
-            "--log-file=valgrind.log")
+VALGRIND = (
+    "valgrind",
+    "--tool=callgrind",
+    "--vgdb-prefix=vgdb",
+    "--callgrind-out-file=callgrind",
+    "--log-file=valgrind.log",
+)
 
 
 def control(nginx, *words):
@@ -41,8 +46,8 @@ def by_function(dump):
 
 
 def count(nginx: Nginx, blocks=9, requests=40, hosts=("app.dev",)):
-    """Instructions per request for each host, by function: of the median of blocks of requests, so that a timer
-    which falls into one of them counts for nothing."""
+    """Instructions per request for each host, by function: of the median of blocks of requests, so that a
+    timer which falls into one of them counts for nothing."""
     found = []
     # vgdb does not find a process that was forked; what a request costs is the same.
     nginx.top = "master_process off;"
@@ -82,9 +87,14 @@ def measure(world, folder, blocks):
     result = {}
     for plain in (False, True):
         way = "plain" if plain else "TLS"
-        found = {name: count(Nginx(world, f"{name} {way}", http), blocks)[0] for name, http in (
-            ("clerk_proxy", ours(plain)), ("by-hand.conf", by_hand(plain)),
-            ("by-hand.conf without rewrite", by_hand(plain, regex=False)))}
+        found = {
+            name: count(Nginx(world, f"{name} {way}", http), blocks)[0]
+            for name, http in (
+                ("clerk_proxy", ours(plain)),
+                ("by-hand.conf", by_hand(plain)),
+                ("by-hand.conf without rewrite", by_hand(plain, regex=False)),
+            )
+        }
         result.update({(name, way): sum(costs.values()) for name, costs in found.items()})
         text = differences(found["clerk_proxy"], found["by-hand.conf"])
         (folder / f"instructions-{way}.txt").write_text(text)

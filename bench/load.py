@@ -18,7 +18,9 @@ def with_wrk(contender, path, connections):
     command = ["wrk", "-t1", f"-c{connections}", "-d1s"]
     for name, value in HEADERS.items():
         command += ["-H", f"{name}: {value}"]
-    done = subprocess.run([*command, f"http://127.0.0.1:{contender.port}{path}"], capture_output=True, text=True)
+    done = subprocess.run(
+        [*command, f"http://127.0.0.1:{contender.port}{path}"], capture_output=True, text=True
+    )
     found = re.search(r"(\d+) requests in ", done.stdout)
     wrong = re.search(r"Non-2xx or 3xx responses: (\d+)", done.stdout)
     if not found or int(found[1]) == 0 or wrong:
@@ -61,7 +63,8 @@ def one(contender, load):
 
 
 def connections(world, contender, each):
-    """Connections to the Frontend API per request, in the steady state of a few clients that end no request early."""
+    """Connections to the Frontend API per request, of a few clients that end no request early."""
+
     def ask(number):
         client = contender.client()
         for _ in range(number):
@@ -84,8 +87,8 @@ def connections(world, contender, each):
 
 
 def measure(world, load, rounds, some=None):
-    """Results by name of contender; the base is `by-hand.conf` for the small reply, and the same less its lines of
-    tuning for the large ones."""
+    """Results by name of contender; the base is `by-hand.conf` for the small reply, and the same less its
+    lines of tuning for the large ones."""
     base = Nginx(world, "base", by_hand(tuned=load == "api"))
     results = {}
     contenders = [one for one in everybody(world) if some is None or one.name in some]
@@ -127,10 +130,12 @@ def measure(world, load, rounds, some=None):
 
 
 def measure_cache(world, rounds):
-    """([cached by uncached processor time of a script], requests that the Frontend API got for cached ones)"""
+    """([cached by uncached processor time of a script], requests to the Frontend API for cached ones)"""
     plain = Nginx(world, "uncached", ours())
     zone = "    proxy_cache_path cache keys_zone=clerk:1m;\n"
-    cached = Nginx(world, "cached", zone + ours().replace("clerk_secret_key;", "clerk_secret_key; proxy_cache clerk;"))
+    cached = Nginx(
+        world, "cached", zone + ours().replace("clerk_secret_key;", "clerk_secret_key; proxy_cache clerk;")
+    )
     ratios = []
     upstream = 0
     with plain, cached:

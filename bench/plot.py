@@ -24,13 +24,17 @@ def draw(bars):
         for name, value in sorted(rows, key=lambda row: row[1]):
             width = max(1, scale * math.log(value / low))
             fill = OURS if name == "clerk_proxy" else OTHERS
-            shapes.append(f'<text x="{NAMES - 8}" y="{y + 14}" text-anchor="end">{html.escape(name)}</text>'
-                          f'<rect x="{NAMES}" y="{y + 3}" width="{width:.0f}" height="{ROW - 6}" fill="{fill}"/>'
-                          f'<text x="{NAMES + width + 6:.0f}" y="{y + 14}">{value:.3g}</text>')
+            shapes.append(
+                f'<text x="{NAMES - 8}" y="{y + 14}" text-anchor="end">{html.escape(name)}</text>'
+                f'<rect x="{NAMES}" y="{y + 3}" width="{width:.0f}" height="{ROW - 6}" fill="{fill}"/>'
+                f'<text x="{NAMES + width + 6:.0f}" y="{y + 14}">{value:.3g}</text>'
+            )
             y += ROW
         if "= 1" in title:
             x = NAMES + scale * math.log(1 / low)
             top = y - ROW * len(rows)
             shapes.append(f'<line x1="{x:.0f}" y1="{top}" x2="{x:.0f}" y2="{y}" stroke="#d43b3b"/>')
-    return (f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{y + 20}" font-family="sans-serif" '
-            f'font-size="12"><rect width="100%" height="100%" fill="white"/>{"".join(shapes)}</svg>\n')
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{y + 20}" font-family="sans-serif" '
+        f'font-size="12"><rect width="100%" height="100%" fill="white"/>{"".join(shapes)}</svg>\n'
+    )

@@ -18,15 +18,21 @@ def tenants(server):
     text = ["    server_names_hash_max_size 8192;\n"]
     for number in range(1, TENANTS + 1):
         name = f"t{number:04}.app.dev"
-        one = server.replace("https://app.dev/", f"https://{name}/").replace("file:%DIR%/clerk_secret_key", "%KEY%")
-        one = one.replace("%KEY%", f"%KEY%{number:04}").replace("%PORT%;", f"%PORT%;\n        server_name {name};")
+        one = server.replace("https://app.dev/", f"https://{name}/").replace(
+            "file:%DIR%/clerk_secret_key", "%KEY%"
+        )
+        one = one.replace("%KEY%", f"%KEY%{number:04}").replace(
+            "%PORT%;", f"%PORT%;\n        server_name {name};"
+        )
         text.append(one)
     return "".join(text)
 
 
 def contenders(world):
-    return [Nginx(world, "1000 clerk_proxy", tenants(ours())),
-            Nginx(world, "1000 stock", tenants((CONFIGS / "snippet.conf").read_text()))]
+    return [
+        Nginx(world, "1000 clerk_proxy", tenants(ours())),
+        Nginx(world, "1000 stock", tenants((CONFIGS / "snippet.conf").read_text())),
+    ]
 
 
 def start(nginx):
@@ -35,8 +41,7 @@ def start(nginx):
     nginx.port = nginx.world.next_port()
     command, _ = nginx.prepare()
     with open(nginx.folder / "output.log", "wb") as log:
-        child = subprocess.Popen([*command, "-t"], stdin=subprocess.DEVNULL, stdout=log,
-                                 stderr=log)
+        child = subprocess.Popen([*command, "-t"], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     _, status, usage = os.wait4(child.pid, 0)
     child.returncode = os.waitstatus_to_exitcode(status)
     if child.returncode:
@@ -66,7 +71,9 @@ def measure(world, rounds):
     both = contenders(world)
     for _ in range(rounds):
         for nginx in both:
-            figures = result.setdefault(nginx.name, {"start": [], "memory": [], "reload": [], "reload memory": []})
+            figures = result.setdefault(
+                nginx.name, {"start": [], "memory": [], "reload": [], "reload memory": []}
+            )
             figures["start"].append(start(nginx))
             memory, took, after = reload(nginx)
             figures["memory"].append(memory)

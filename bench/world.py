@@ -83,8 +83,14 @@ class Process:
         self.log = open(folder / "output.log", "ab")
         pin = (lambda: os.sched_setaffinity(0, {cpu})) if cpu is not None else None
         self.popen = subprocess.Popen(
-            command, cwd=folder, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log,
-            start_new_session=True, preexec_fn=pin, env={**os.environ, **(env or {})},
+            command,
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=self.log,
+            stderr=self.log,
+            start_new_session=True,
+            preexec_fn=pin,
+            env={**os.environ, **(env or {})},
         )
         self.pid = self.popen.pid
 
@@ -165,11 +171,43 @@ class World:
         new = ["openssl", "req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
         ext = self.folder / "server.ext"
         ext.write_text(f"subjectAltName = DNS:{HOST}\n")
-        run([*new, "-x509", "-days", "3", "-subj", "/CN=Authority of a benchmark",
-             "-keyout", "ca.key", "-out", "ca.pem"], self.folder)
+        run(
+            [
+                *new,
+                "-x509",
+                "-days",
+                "3",
+                "-subj",
+                "/CN=Authority of a benchmark",
+                "-keyout",
+                "ca.key",
+                "-out",
+                "ca.pem",
+            ],
+            self.folder,
+        )
         run([*new, "-subj", f"/CN={HOST}", "-keyout", "server.key", "-out", "server.csr"], self.folder)
-        run(["openssl", "x509", "-req", "-days", "3", "-in", "server.csr", "-CA", "ca.pem", "-CAkey", "ca.key",
-             "-CAcreateserial", "-extfile", ext, "-out", "server.pem"], self.folder)
+        run(
+            [
+                "openssl",
+                "x509",
+                "-req",
+                "-days",
+                "3",
+                "-in",
+                "server.csr",
+                "-CA",
+                "ca.pem",
+                "-CAkey",
+                "ca.key",
+                "-CAcreateserial",
+                "-extfile",
+                ext,
+                "-out",
+                "server.pem",
+            ],
+            self.folder,
+        )
         bundle = self.folder / "bundle.pem"
         bundle.write_bytes(pathlib.Path(BUNDLE).read_bytes() + (self.folder / "ca.pem").read_bytes())
         run(["mount", "--bind", bundle, BUNDLE])
@@ -183,8 +221,15 @@ class World:
         return folder
 
     def fill(self, text, folder, port):
-        for name, value in (("PORT", port), ("DIR", folder), ("KEY", KEY), ("CA", BUNDLE), ("MODULE", self.module),
-                            ("NODE", os.environ.get("BENCH_NODE", "")), ("HERE", HERE)):
+        for name, value in (
+            ("PORT", port),
+            ("DIR", folder),
+            ("KEY", KEY),
+            ("CA", BUNDLE),
+            ("MODULE", self.module),
+            ("NODE", os.environ.get("BENCH_NODE", "")),
+            ("HERE", HERE),
+        ):
             text = text.replace(f"%{name}%", str(value))
         return text
 
@@ -203,7 +248,9 @@ class World:
         text = self.fill((HERE / "standin.conf").read_text(), folder, 0)
         text = text.replace("%KEEPALIVE%", keepalive).replace("%TOKEN%", TOKEN)
         (folder / "nginx.conf").write_text(text)
-        self.standin = Process(["nginx", "-p", folder, "-c", "nginx.conf", "-e", "error.log"], folder, self.other_cpu)
+        self.standin = Process(
+            ["nginx", "-p", folder, "-c", "nginx.conf", "-e", "error.log"], folder, self.other_cpu
+        )
         until(lambda: answers(443, STATUS), "the stand-in")
 
     def accepted(self):
@@ -212,7 +259,7 @@ class World:
         connection.request("GET", "/")
         words = connection.getresponse().read().split()
         connection.close()
-        accepted, _, requests = map(int, words[words.index(b"requests") + 1:][:3])
+        accepted, _, requests = map(int, words[words.index(b"requests") + 1 :][:3])
         return accepted, requests
 
     def close(self):
