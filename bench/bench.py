@@ -286,8 +286,10 @@ def main():
     parser.add_argument("--module", required=True)
     parser.add_argument("--out", required=True)
     parser.add_argument("--short", action="store_true")
-    parser.add_argument("parts", nargs="*", choices=[*PARTS, []])
+    parser.add_argument("parts", nargs="*", metavar="PART")
     args = parser.parse_args()
+    if unknown := [part for part in args.parts if part not in PARTS]:
+        raise Failure(f"no such part: {' '.join(unknown)}, see --list")
     out = pathlib.Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
     report = Report(out)

@@ -19,7 +19,7 @@ def draw(bars):
         high = max(value for _, value in rows)
         scale = (WIDTH - NAMES - 70) / math.log(max(high / low, 2))
         y += 24
-        shapes.append(f'<text x="10" y="{y}" font-weight="bold">{html.escape(title)}</text>')
+        shapes.append(f'<text x="10" y="{y}" font-weight="bold">{html.escape(title)} (logarithmic)</text>')
         y += 8
         for name, value in sorted(rows, key=lambda row: row[1]):
             width = max(1, scale * math.log(value / low))

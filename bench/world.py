@@ -294,7 +294,7 @@ class Client:
         reply = self.connection.getresponse()
         text = reply.read()
         if reply.status != 200:
-            raise Failure(f"{path} is answered with {reply.status}: {text[:200]!r}")
+            raise Failure(f"answers {reply.status} to {path.partition('?')[0]}")
         return text
 
     def close(self):
