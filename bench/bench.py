@@ -259,7 +259,7 @@ def part_cache(world, report, short):
     report.say(
         f"A 200 KB script from nginx's cache (`proxy_cache` beside `clerk_proxy`) takes {middle(ratios):.2f} "
         f"({spread(ratios)}) of the processor time of one that is not cached; the Frontend API got "
-        f"{requests} requests meanwhile."
+        f"{requests} requests for 50 of them."
     )
     report.gate(
         "CPU of a cached 200 KB script, of an uncached one", middle(ratios), 0.30, False, 2, of=spread(ratios)
