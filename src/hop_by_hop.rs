@@ -60,18 +60,26 @@ impl<'a> Dropped<'a> {
     }
 }
 
+/// Whether a text is this word, in whatever case. Each request asks, and nearly all write it as it is here, or begin
+/// with another letter.
+pub fn is<const LEN: usize>(word: &[u8; LEN], text: &[u8]) -> bool {
+    text == word
+        || (text.first().is_some_and(|first| first.eq_ignore_ascii_case(&word[0]))
+            && text.eq_ignore_ascii_case(word))
+}
+
 /// Whether a `Connection` header is one of the two that nearly all are.
 pub fn names_nothing(connection: &[u8]) -> bool {
-    [&b"keep-alive"[..], b"close"].iter().any(|option| option.eq_ignore_ascii_case(connection))
+    is(b"keep-alive", connection) || is(b"close", connection)
 }
 
 /// The names in a `Connection` header but for the options that say nothing about headers and the names that
 /// must stay.
 fn names(connection: &[u8]) -> impl Iterator<Item = &[u8]> {
     connection.split(|&b| b == b',').map(<[u8]>::trim_ascii).filter(|name| {
-        let is = |other: &[u8]| other.eq_ignore_ascii_case(name);
-        let is_vital = || VITAL.iter().any(|vital| is(vital.as_str().as_bytes()));
-        !(is(b"") || is(b"close") || is(b"keep-alive") || is_vital())
+        let is_vital =
+            || VITAL.iter().any(|vital| vital.as_str().as_bytes().eq_ignore_ascii_case(name));
+        !(name.is_empty() || names_nothing(name) || is_vital())
     })
 }
 

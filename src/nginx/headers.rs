@@ -6,9 +6,9 @@ use ngx::ffi::{
     ngx_http_request_t, ngx_list_push, ngx_list_t, ngx_palloc, ngx_str_t, ngx_table_elt_t,
 };
 
-use crate::hop_by_hop::{names_nothing, Dropped};
+use crate::hop_by_hop::{is, names_nothing, Dropped};
 
-const CONNECTION: &[u8] = b"connection";
+const CONNECTION: &[u8; 10] = b"Connection";
 
 /// The headers of a list, in order, as the parts that nginx keeps them in.
 fn parts<'a>(list: &ngx_list_t) -> impl Iterator<Item = &'a mut [ngx_table_elt_t]> {
@@ -33,10 +33,8 @@ fn dropped_by<'a>(list: &ngx_list_t) -> Dropped<'a> {
     let mut named = Vec::new();
     for part in parts(list) {
         for element in &*part {
-            // "User-Agent" and "Set-Cookie" are as long; every request comes by here.
             if element.key.len == CONNECTION.len()
-                && matches!(element.key.as_bytes()[0], b'C' | b'c')
-                && element.key.as_bytes().eq_ignore_ascii_case(CONNECTION)
+                && is(CONNECTION, element.key.as_bytes())
                 && !names_nothing(element.value.as_bytes())
             {
                 named.push(element.value.as_bytes());
