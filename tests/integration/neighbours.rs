@@ -15,6 +15,7 @@ const OUTER: &[(&str, &str)] = &[
     ("client_body_buffer_size", "client_body_buffer_size 1k;"),
     ("client_max_body_size", "client_max_body_size 1k;"),
     ("expires", "expires max;"),
+    ("output_buffers", "output_buffers 1 4k;"),
     ("proxy_buffer_size", "proxy_buffer_size 8k;"),
     ("proxy_buffers", "proxy_buffers 4 8k;"),
     ("proxy_busy_buffers_size", "proxy_busy_buffers_size 8k;"),
