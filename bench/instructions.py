@@ -1,7 +1,12 @@
 """Instructions per request, counted by callgrind, which repeats exactly."""
 
+import itertools
+
 from contenders import Nginx, by_hand, ours
-from world import API, HEADERS, run
+from world import API, HEADERS, SMALL, run
+
+# What is asked for: the least, and what a browser asks for most, with its cookies and all headers of the reply.
+REQUESTS = {"the least": (SMALL, {}), "a browser's": (API, HEADERS)}
 
 VALGRIND = (
     "valgrind",
@@ -45,7 +50,7 @@ def by_function(dump):
     return costs
 
 
-def count(nginx: Nginx, blocks=9, requests=40, hosts=("app.dev",)):
+def count(nginx: Nginx, blocks=9, requests=40, hosts=("app.dev",), kind="a browser's"):
     """Instructions per request for each host, by function: of the median of blocks of requests, so that a
     timer which falls into one of them counts for nothing."""
     found = []
@@ -54,14 +59,15 @@ def count(nginx: Nginx, blocks=9, requests=40, hosts=("app.dev",)):
     with nginx.start(VALGRIND):
         client = nginx.client()
         for host in hosts:
-            headers = {**HEADERS, "Host": host}
+            path, headers = REQUESTS[kind]
+            headers = {**headers, "Host": host}
             for _ in range(60):
-                client.ask(API, headers=headers)
+                client.ask(path, headers=headers)
             control(nginx, "dump")
             of_blocks = []
             for _ in range(blocks):
                 for _ in range(requests):
-                    client.ask(API, headers=headers)
+                    client.ask(path, headers=headers)
                 control(nginx, "dump")
                 last = max(nginx.folder.glob("callgrind.*"), key=lambda file: int(file.suffix[1:]))
                 costs = by_function(last.read_text())
@@ -83,19 +89,20 @@ def differences(ours, theirs):
 
 
 def measure(world, folder, blocks):
-    """Instructions of ours, by hand and by hand without a regular expression, over TLS and plain HTTP."""
+    """Instructions of ours, by hand and by hand without a regular expression, by what is asked for, over TLS and
+    plain HTTP."""
     result = {}
-    for plain in (False, True):
-        way = "plain" if plain else "TLS"
+    for kind, way in itertools.product(REQUESTS, ("TLS", "plain")):
+        plain = way == "plain"
         found = {
-            name: count(Nginx(world, f"{name} {way}", http), blocks)[0]
+            name: count(Nginx(world, f"{name} {way} {kind}", http), blocks, kind=kind)[0]
             for name, http in (
                 ("clerk_proxy", ours(plain)),
                 ("by-hand.conf", by_hand(plain)),
                 ("by-hand.conf without rewrite", by_hand(plain, regex=False)),
             )
         }
-        result.update({(name, way): sum(costs.values()) for name, costs in found.items()})
+        result.update({(name, kind, way): sum(costs.values()) for name, costs in found.items()})
         text = differences(found["clerk_proxy"], found["by-hand.conf"])
         (folder / f"instructions-{way}.txt").write_text(text)
     return result

@@ -25,6 +25,7 @@ KEY = "sk_live_" + "KEY"
 # What Chrome sends with clerk-js's most common request, the cookies of a signed-in user among it.
 TOKEN = "eyJhbGciOiJSUzI1NiIsImtpZCI6Imluc18yIn0." + "a0" * 150 + "." + "b1" * 171
 API = "/__clerk/v1/client?__clerk_api_version=2025-11-10&_clerk_js_version=6.40.0"
+SMALL = "/__clerk/v1/small"
 SCRIPT = "/__clerk/npm/@clerk/clerk-js@6.40.0/dist/clerk.browser.js"
 UPLOAD = "/__clerk/v1/me/profile_image?__clerk_api_version=2025-11-10&_clerk_session_id=sess_1"
 HEADERS = {

@@ -60,17 +60,11 @@ impl<'a> Dropped<'a> {
     }
 }
 
-/// Whether a text is this word, in whatever case. Each request asks, and nearly all write it as it is here, or begin
-/// with another letter.
-pub fn is<const LEN: usize>(word: &[u8; LEN], text: &[u8]) -> bool {
-    text == word
-        || (text.first().is_some_and(|first| first.eq_ignore_ascii_case(&word[0]))
-            && text.eq_ignore_ascii_case(word))
-}
-
 /// Whether a `Connection` header is one of the two that nearly all are.
 pub fn names_nothing(connection: &[u8]) -> bool {
-    is(b"keep-alive", connection) || is(b"close", connection)
+    // As nearly all write it.
+    connection == b"keep-alive"
+        || [&b"keep-alive"[..], b"close"].iter().any(|word| word.eq_ignore_ascii_case(connection))
 }
 
 /// The names in a `Connection` header but for the options that say nothing about headers and the names that

@@ -6,7 +6,7 @@ use ngx::ffi::{
     ngx_http_request_t, ngx_list_push, ngx_list_t, ngx_palloc, ngx_str_t, ngx_table_elt_t,
 };
 
-use crate::hop_by_hop::{is, names_nothing, Dropped};
+use crate::hop_by_hop::{names_nothing, Dropped};
 
 const CONNECTION: &[u8; 10] = b"Connection";
 
@@ -33,10 +33,14 @@ fn dropped_by<'a>(list: &ngx_list_t) -> Dropped<'a> {
     let mut named = Vec::new();
     for part in parts(list) {
         for element in &*part {
-            if element.key.len == CONNECTION.len()
-                && is(CONNECTION, element.key.as_bytes())
-                && !names_nothing(element.value.as_bytes())
-            {
+            // "User-Agent" and "Set-Cookie" are as long; every request comes by here.
+            if element.key.len != CONNECTION.len() {
+                continue;
+            }
+            let key = element.key.as_bytes();
+            let is_connection = key == CONNECTION
+                || (matches!(key[0], b'C' | b'c') && key.eq_ignore_ascii_case(CONNECTION));
+            if is_connection && !names_nothing(element.value.as_bytes()) {
                 named.push(element.value.as_bytes());
             }
         }
