@@ -88,11 +88,11 @@ def differences(ours, theirs):
     return "".join(lines)
 
 
-def measure(world, folder, blocks):
+def measure(world, folder, blocks, kinds):
     """Instructions of ours, by hand and by hand without a regular expression, by what is asked for, over TLS and
     plain HTTP."""
     result = {}
-    for kind, way in itertools.product(REQUESTS, ("TLS", "plain")):
+    for kind, way in itertools.product(kinds, ("TLS", "plain")):
         plain = way == "plain"
         found = {
             name: count(Nginx(world, f"{name} {way} {kind}", http), blocks, kind=kind)[0]
