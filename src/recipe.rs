@@ -149,8 +149,8 @@ pub const RECIPE: &[Line] = &[
     tuning("client_body_buffer_size", &["128k"]),
     tuning("client_max_body_size", &["16m"]),
     // One request for a script that many want; an old one as long as stale-while-revalidate says.
-    // What is read from a cache goes out in two pieces; less than the 128k from which on malloc maps memory anew.
-    tuning("output_buffers", &["1", "120k"]),
+    // What is read from a cache goes out in one piece or two. A client takes no more memory than without a cache.
+    tuning("output_buffers", &["1", "256k"]),
     tuning("proxy_cache_lock", &["on"]),
     tuning("proxy_cache_background_update", &["on"]),
     tuning("proxy_cache_revalidate", &["on"]),

@@ -83,12 +83,13 @@ impl Directive {
     }
 
     fn written_in(&self, level: Level) -> Option<Words> {
-        // SAFETY: as above. The offset, where it is not 0, is that of a field of the module's configuration
-        // which is at least a word wide and aligned to it; two words are read only where the directive's
-        // setter has a field of two.
+        // SAFETY: as above. The offset, where it is not 0 or the setter is one that has a field, is that of a
+        // field of the module's configuration which is at least a word wide and aligned to it; two words are
+        // read only where the directive's setter has a field of two.
         unsafe {
             let offset = self.command.as_ref().offset;
-            if offset == 0 {
+            // A directive with a setter of its own may have no field.
+            if offset == 0 && self.slot() == Slot::Word {
                 return None;
             }
             let len = if matches!(self.slot(), Slot::Text | Slot::Buffers) { 2 } else { 1 };

@@ -20,6 +20,7 @@ const PROXY: &CStr = c"ngx_http_proxy_module";
 const MODULES: &[&CStr] = &[
     PROXY,
     c"ngx_http_core_module",
+    c"ngx_http_copy_filter_module",
     c"ngx_http_charset_filter_module",
     c"ngx_http_headers_filter_module",
 ];
