@@ -1,7 +1,9 @@
 //! What a cache may keep: scripts under `/npm/`, which are the same for everybody.
 
-/// Request headers that make a reply one for a single user; scripts are asked for without them.
-pub const PERSONAL: &[&str] = &["Authorization", "Cookie"];
+/// Whether a request header makes the reply one for a single user; scripts are asked for without it.
+pub fn is_personal(name: &[u8]) -> bool {
+    [&b"Authorization"[..], b"Cookie"].iter().any(|other| other.eq_ignore_ascii_case(name))
+}
 
 /// Whether the URI, as the Frontend API gets it, is that of a script: below `/npm/`, without a query, and in
 /// letters that no server takes for others. Any other way to write a path is passed on and not kept.

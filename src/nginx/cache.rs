@@ -24,7 +24,7 @@ use super::settings::UserSettings;
 use super::stock::{Level, Stock};
 use super::{filter, guard, headers, variables, Module};
 use crate::error::Error;
-use crate::public_script::{is_public_script, may_be_kept, PERSONAL};
+use crate::public_script::{is_personal, is_public_script, may_be_kept};
 use crate::recipe::CANNOT_BE_INHERITED;
 
 const SERVER_ERROR: ngx_int_t = NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t;
@@ -92,8 +92,8 @@ pub fn check(stock: &Stock, here: &UserSettings, in_force: &UserSettings) -> Res
     if let Some(directive) = CANNOT_BE_INHERITED.iter().find(|name| stock.is_set(here, name)) {
         return refused((*directive).to_owned());
     }
-    let is_personal = |name: &String| PERSONAL.iter().any(|other| other.eq_ignore_ascii_case(name));
-    match stock.headers(in_force).into_iter().map(|(name, _)| name).find(is_personal) {
+    let mut names = stock.headers(in_force).into_iter().map(|(name, _)| name);
+    match names.find(|name| is_personal(name.as_bytes())) {
         Some(name) => refused(format!("proxy_set_header {name}")),
         None => Ok(()),
     }
@@ -110,10 +110,7 @@ pub unsafe extern "C" fn handler(r: *mut ngx_http_request_t) -> ngx_int_t {
         };
         next = cache.next;
         if is_for_cache(r, proxy, cache) {
-            let personal = |name: &[u8]| {
-                PERSONAL.iter().any(|other| name.eq_ignore_ascii_case(other.as_bytes()))
-            };
-            if headers::drop_from_request(r, personal).is_none() {
+            if headers::drop_from_request(r, is_personal).is_none() {
                 return SERVER_ERROR;
             }
             filter::note_public_script(r);
