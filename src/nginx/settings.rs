@@ -92,12 +92,18 @@ impl Directive {
             if offset == 0 && self.slot() == Slot::Word {
                 return None;
             }
-            let len = if matches!(self.slot(), Slot::Text | Slot::Buffers) { 2 } else { 1 };
-            let field = |conf: *mut c_void| {
+            let slot = self.slot();
+            let field = |conf: *mut c_void, len| {
                 slice::from_raw_parts(conf.byte_add(offset).cast::<usize>(), len)
             };
-            let (own, pristine) = (field(level.conf(self.ctx_index)), field(self.pristine));
-            (own != pristine).then(|| [own[0], own.get(1).copied().unwrap_or_default()])
+            // Where there are no buffers, nginx leaves their size as it finds it.
+            let compared = if slot == Slot::Text { 2 } else { 1 };
+            let (own, pristine) = (level.conf(self.ctx_index), self.pristine);
+            if field(own, compared) == field(pristine, compared) {
+                return None;
+            }
+            let own = field(own, if slot == Slot::Buffers { 2 } else { compared });
+            Some([own[0], own.get(1).copied().unwrap_or_default()])
         }
     }
 
