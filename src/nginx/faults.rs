@@ -25,7 +25,7 @@ use super::cf::ERROR;
 #[repr(C)]
 struct Meter {
     /// Whose calls count: 1 those of the process that reads the configuration, 2 those of workers. Other
-    /// numbers are for the allocations that tests/integration/preload.c counts.
+    /// numbers are for the allocations that tests/integration/kit/preload.c counts.
     who: AtomicU64,
     /// How many there were.
     count: AtomicU64,

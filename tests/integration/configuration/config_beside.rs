@@ -1,0 +1,184 @@
+//! What `nginx -t` says of where a `clerk_proxy` line stands and of what stands beside it.
+
+use crate::configuration::config::{expect, good, location};
+use crate::kit::harness::Config;
+
+#[test]
+fn contexts() {
+    const LINE: &str = "clerk_proxy https://app.dev/__clerk secret_key=%KEY%;";
+    const MESSAGE: &str = "\"clerk_proxy\" directive is not allowed here";
+    expect(&Config::new(LINE), 2, MESSAGE);
+    expect(&Config::server(LINE), 4, MESSAGE);
+    expect(&Config::server(&format!("if ($host) {{\n{LINE}\n}}")), 5, MESSAGE);
+    expect(&location(&format!("limit_except GET {{\n{LINE}\n}}")), 6, MESSAGE);
+}
+
+#[test]
+fn locations() {
+    const URL: &str = "https://app.dev/__clerk";
+    let line = |location: &str| {
+        Config::server(&format!(
+            "location {location} {{\nclerk_proxy {URL} secret_key=%KEY% upstream=http://127.0.0.1:1;\n}}"
+        ))
+    };
+    for name in ["/", "/api/", "/__clerkfoo", "= /__cler", "^~ /__clerk2/"] {
+        let shown = name.rsplit(' ').next().unwrap();
+        let message = format!(
+            "\"clerk_proxy {URL}\" does not fit location \"{shown}\", no request below \"/__clerk/\" is \
+             left to it, use location \"/__clerk/\""
+        );
+        expect(&line(name), 5, &message);
+    }
+    for name in
+        ["/__clerk", "/__clerk/", "= /__clerk/v1", "^~ /__clerk/", "~ ^/(__clerk|x)", "@named"]
+    {
+        good(&line(name));
+    }
+}
+
+#[test]
+fn other_handlers() {
+    const LINE: &str =
+        "clerk_proxy https://app.dev/__clerk secret_key=%KEY% upstream=http://127.0.0.1:1;";
+    const MESSAGE: &str = "\"clerk_proxy\" conflicts with another content handler in location \
+                           \"/__clerk/\", remove what else answers requests there, such as \"proxy_pass\" or \"empty_gif\"";
+    for other in ["proxy_pass http://127.0.0.1:1;", "fastcgi_pass 127.0.0.1:1;", "stub_status;"] {
+        expect(&location(&format!("{other}\n{LINE}")), 6, MESSAGE);
+        expect(&location(&format!("{LINE}\n{other}")), 5, MESSAGE);
+    }
+    for block in ["location /__clerk/x/", "location ~ x", "if ($host)", "limit_except GET"] {
+        let nested = format!("{LINE}\n{block} {{ proxy_pass http://127.0.0.1:1; }}");
+        let message =
+            "\"proxy_pass\" inside location \"/__clerk/\" would send the secret key of its \
+                       \"clerk_proxy\" elsewhere, move it to a location beside that one";
+        expect(&location(&nested), 5, message);
+    }
+    good(&location(&format!("{LINE}\nlocation /__clerk/static/ {{ root html; }}")));
+    good(&location(&format!("{LINE}\nlocation ~ ^/__clerk/v2 {{ {LINE} }}")));
+    good(&location(&format!("{LINE}\nif ($arg_x) {{ return 403; }}")));
+}
+
+#[test]
+fn headers_of_the_contract() {
+    const LINE: &str =
+        "clerk_proxy https://app.dev/__clerk secret_key=%KEY% upstream=http://127.0.0.1:1;";
+    for (name, instead) in [
+        ("Clerk-Proxy-Url", "write the value as the URL of \"clerk_proxy\""),
+        ("clerk-secret-key", "write the key as its parameter \"secret_key=\""),
+        (
+            "X-Forwarded-For",
+            "let \"set_real_ip_from\" and \"real_ip_header\" find the address of the client, or write \
+             \"clerk_proxy_client_ip\"",
+        ),
+    ] {
+        let message = format!(
+            "\"proxy_set_header {name}\" conflicts with \"clerk_proxy\" in the same location, which sets \
+             this header, {instead}"
+        );
+        // The order of the lines does not matter: the directive's own line is cited.
+        expect(&location(&format!("{LINE}\nproxy_set_header {name} x;")), 5, &message);
+        expect(&location(&format!("proxy_set_header {name} x;\n{LINE}")), 6, &message);
+        // An outer block's is dropped, as the README says.
+        let outer = format!("proxy_set_header {name} x; location /__clerk/ {{ {LINE} }}");
+        good(&Config::server(&outer));
+    }
+    for (directive, argument) in
+        [("proxy_set_body", "x"), ("proxy_set_body", "\"\""), ("proxy_method", "PUT")]
+    {
+        let outer = format!("{directive} {argument};\nlocation /__clerk/ {{ {LINE} }}");
+        let message = format!(
+            "\"{directive}\" of an outer block would change every request of \"clerk_proxy\", move it to \
+             the locations that need it"
+        );
+        expect(&Config::server(&outer), 5, &message);
+    }
+}
+
+#[test]
+fn mistakes_in_an_included_file_cite_that_file() {
+    let config = Config::server("include clerk.conf;").file(
+        "clerk.conf",
+        "\nlocation /__clerk/ {\nclerk_proxy https://app.dev/__clerk secret_key=sk_live_x;\nproxy_pass \
+         http://127.0.0.1:1;\n}\n",
+    );
+    let (_, printed) = config.check();
+    let place = format!("{}:3\n", config.folder.path().join("clerk.conf").display());
+    assert!(printed.contains(&place), "{printed}");
+}
+
+#[test]
+fn no_ca_bundle() {
+    const LINE: &str =
+        "clerk_proxy https://app.dev/__clerk secret_key=%KEY% upstream=https://127.0.0.1:1;";
+    let without = |lines: &str| location(lines).env("SSL_CERT_FILE", "/nowhere/bundle.pem");
+    expect(
+        &without(LINE),
+        5,
+        "\"clerk_proxy\" found no CA certificates of the system to verify \"127.0.0.1\" with, install the \
+         package \"ca-certificates\" or set \"proxy_ssl_trusted_certificate\"",
+    );
+    good(&without(&format!("{LINE} proxy_ssl_trusted_certificate ca.pem;")));
+    good(&without(&format!("{LINE} proxy_ssl_verify off;")));
+    good(&without(&LINE.replace("https://127", "http://127")));
+}
+
+#[test]
+fn an_unknown_host_is_a_warning() {
+    let printed = good(&location(
+        "clerk_proxy https://app.dev/__clerk secret_key=%KEY% upstream=http://does-not-exist.invalid;",
+    ));
+    assert!(
+        printed.contains("[warn]") && printed.contains("does-not-exist.invalid:80"),
+        "{printed}"
+    );
+}
+
+#[test]
+fn sizes_of_the_user_go_with_ours() {
+    const LINE: &str =
+        "clerk_proxy https://app.dev/__clerk secret_key=%KEY% upstream=http://127.0.0.1:1;";
+    for outer in [
+        "proxy_buffers 4 4k;",
+        "proxy_buffers 8 16k; proxy_buffer_size 16k;",
+        "proxy_buffer_size 128k; proxy_buffers 4 256k; proxy_busy_buffers_size 256k;",
+        "proxy_busy_buffers_size 8k;",
+        "proxy_temp_file_write_size 8k;",
+        "proxy_max_temp_file_size 16k;",
+    ] {
+        good(&Config::server(&format!(
+            "{outer} location /x/ {{ proxy_pass http://127.0.0.1:1; }}"
+        )));
+        good(&Config::server(&format!("{outer} location /__clerk/ {{ {LINE} }}")));
+        good(&location(&format!("{outer} {LINE}")));
+    }
+}
+
+#[test]
+fn lines_that_share_a_block_of_the_user() {
+    let config = |first: &str, second: &str| {
+        Config::new(&format!(
+            "upstream own {{ server 127.0.0.1:1; }}\n\
+             server {{\n\
+             location /a/ {{ clerk_proxy https://app.dev/a secret_key=%KEY% upstream={first} }}\n\
+             location /b/ {{ clerk_proxy https://app.dev/b secret_key=%KEY% upstream={second} }}\n\
+             }}"
+        ))
+    };
+    for (second, differs) in [
+        ("http://own;", "scheme"),
+        ("https://own; proxy_ssl_verify off;", "proxy_ssl_verify"),
+        ("https://own; proxy_ssl_crl x;", "proxy_ssl_crl"),
+        ("https://own; proxy_bind 127.0.0.1;", "proxy_bind"),
+    ] {
+        let message = format!(
+            "\"{differs}\" of \"clerk_proxy\" is not that of an earlier location with upstream \"own\", whose \
+             connections nginx would reuse here, write it alike or an \"upstream\" block for each"
+        );
+        expect(&config("https://own;", second), 5, &message);
+    }
+    let keepalive =
+        "parameter \"keepalive=\" in \"clerk_proxy\" does not reach upstream \"own\", write \
+                     \"keepalive\" in that block";
+    expect(&config("https://own;", "https://own keepalive=1;"), 5, keepalive);
+    good(&config("https://own/x; proxy_bind 127.0.0.1;", "https://own/y; proxy_bind 127.0.0.1;"));
+}

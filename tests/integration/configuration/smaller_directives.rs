@@ -1,0 +1,161 @@
+//! What `nginx -t` says of the directives beside `clerk_proxy`.
+
+use crate::configuration::warnings::{expect, location, warn, KEYLESS, LINE};
+use crate::kit::harness::{Config, KEY};
+
+fn emerg(config: &Config, line: usize, message: &str) {
+    expect(config, "emerg", &[(line, message)]);
+}
+
+#[test]
+fn words_of_the_smaller_directives() {
+    for (name, value) in [
+        ("clerk_proxy_secret_key", "sk_live_two"),
+        ("clerk_proxy_upstream", "http://127.0.0.1:1"),
+        ("clerk_proxy_client_ip", "$http_x"),
+    ] {
+        let number = format!("invalid number of arguments in \"{name}\" directive");
+        emerg(&Config::new(&format!("{name};")), 2, &number);
+        emerg(&location(&format!("{LINE}\n{name} {value} {value};")), 6, &number);
+        let twice = format!("{name} {value};\n{name} {value};");
+        let duplicate = format!("\"{name}\" directive is duplicate");
+        emerg(&Config::new(&twice), 3, &duplicate);
+        emerg(&Config::server(&twice), 5, &duplicate);
+        emerg(&location(&format!("{twice}\n{LINE}")), 6, &duplicate);
+        let context = format!("\"{name}\" directive is not allowed here");
+        emerg(&Config::new("").main(&format!("{name} {value};")), 1, &context);
+        emerg(&Config::new(&format!("upstream a {{\n{name} {value};\n}}")), 3, &context);
+        emerg(&Config::server(&format!("if ($host) {{\n{name} {value};\n}}")), 5, &context);
+        emerg(&location(&format!("if ($host) {{\n{name} {value};\n}}")), 6, &context);
+        emerg(&location(&format!("{LINE}\nlimit_except GET {{\n{name} {value};\n}}")), 7, &context);
+        // Each block has its own.
+        let line = format!("{name} {value};");
+        let config = format!("{line} server {{ {line} location /__clerk/ {{ {line} {LINE} }} }}");
+        warn(&Config::new(&config), &[]);
+    }
+}
+
+#[test]
+fn keys_and_origins_for_whole_blocks() {
+    const NOT_SET: &str = "it is not set in the environment of this command, set it";
+    for (value, source, fault) in [
+        ("\"\"", "literal key", "it is empty, copy the key from the Clerk Dashboard"),
+        (
+            "sk_live_***",
+            "literal key",
+            "it is hidden by asterisks, let the Clerk Dashboard reveal the key before you copy it",
+        ),
+        (
+            "whatever",
+            "literal key",
+            "it does not begin with \"sk_live_\", copy it from the Clerk Dashboard",
+        ),
+        (
+            "FILE:key",
+            "literal key",
+            "it has a character other than letters, digits, \"_\" and \"-\", write the key alone",
+        ),
+        ("\"sk_live_two \"", "literal key", "it has blanks or several lines, write the key alone"),
+        (
+            "env:sk_live_two",
+            "key in environment variable \"sk_live_***\"",
+            "this is the key itself, write it without \"file:\" or \"env:\"",
+        ),
+        ("$1", "key \"$1\"", "\"$1\" changes with each regular expression, name the capture"),
+        (
+            "sk_live_two$host",
+            "key \"sk_live_***$host\"",
+            "it has a \"$\", which keys have not, write the key alone",
+        ),
+        (
+            "$CLERK_SECRET_KEY",
+            "key \"$CLERK_SECRET_KEY\"",
+            "nginx has no such variable, write \"env:CLERK_SECRET_KEY\"",
+        ),
+    ] {
+        let message = format!("invalid {source} in \"clerk_proxy_secret_key\": {fault}");
+        emerg(&Config::server(&format!("clerk_proxy_secret_key {value};")), 4, &message);
+    }
+    for (value, source, fault) in [
+        ("file:", "file \"%DIR%/\"", "it cannot be read (it is no regular file)"),
+        ("file:none", "file \"%DIR%/none\"", "it cannot be read (2: No such file or directory)"),
+        ("file:/no/ne", "file \"/no/ne\"", "it cannot be read (2: No such file or directory)"),
+        ("file:ca.pem/x", "file \"%DIR%/ca.pem/x\"", "it cannot be read (20: Not a directory)"),
+        ("env:", "environment variable \"\"", NOT_SET),
+        ("env:A=B", "environment variable \"A=B\"", NOT_SET),
+    ] {
+        let config = Config::server(&format!("clerk_proxy_secret_key {value};"));
+        let source = source.replace("%DIR%", &config.folder.path().to_string_lossy());
+        let message = format!("no key in {source} in \"clerk_proxy_secret_key\": {fault}");
+        emerg(&config, 4, &message);
+    }
+    for (value, shown, fault) in [
+        ("\"\"", "", "it has no scheme"),
+        ("frontend-api.clerk.dev", "frontend-api.clerk.dev", "it has no scheme"),
+        (
+            "upstream=http://a",
+            "upstream=http://a",
+            "its scheme \"upstream=http\" is neither \"https\" nor \"http\"",
+        ),
+        ("https://$host", "https://$host", "variables are not supported here"),
+        ("https://u:p@a.dev", "https://***@a.dev", "it has credentials"),
+        ("https://a.dev?sk_live_two", "https://a.dev?sk_live_***", "it has a query"),
+    ] {
+        let message = format!(
+            "invalid value \"{shown}\" in \"clerk_proxy_upstream\": {fault}, write an origin such as \
+             \"https://frontend-api.clerk.dev\""
+        );
+        emerg(&Config::server(&format!("clerk_proxy_upstream {value};")), 4, &message);
+    }
+}
+
+#[test]
+fn addresses_that_are_not_one_variable() {
+    for value in [
+        "http_cf_connecting_ip",
+        "off",
+        "\"\"",
+        "192.0.2.1",
+        "203.0.113.300",
+        "[2001:db8::1]:443",
+        "$",
+        "$1",
+        "${1}",
+        "${x",
+        "$remote_addr,$remote_addr",
+        "\"$remote_addr \"",
+        "192.0.2.$arg_x",
+        "$http_a$http_b",
+    ] {
+        let message = format!(
+            "invalid value \"{}\" in \"clerk_proxy_client_ip\": it is not one variable, write one such as \
+             \"$http_cf_connecting_ip\"",
+            value.trim_matches('"')
+        );
+        let line = format!("clerk_proxy_client_ip {value};");
+        emerg(&Config::new(&line), 2, &message);
+        emerg(&Config::server(&format!("{line}\nlocation /__clerk/ {{ {LINE} }}")), 4, &message);
+        emerg(&location(&format!("{LINE}\n{line}")), 6, &message);
+    }
+    for value in ["$http_x", "${http_x}", "\"$http_x\"", "$HTTP_X"] {
+        warn(&location(&format!("{LINE} clerk_proxy_client_ip {value};")), &[]);
+    }
+}
+
+#[test]
+fn variables_that_there_are_not() {
+    // nginx itself finds these when all is read, and then cites no line.
+    for line in ["clerk_proxy_client_ip $nope;", "clerk_proxy_secret_key $nope;"] {
+        let config = Config::server(&format!("{line} location /__clerk/ {{ {KEYLESS} }}"));
+        emerg(&config.env("CLERK_SECRET_KEY", KEY), 0, "unknown \"nope\" variable");
+    }
+}
+
+#[test]
+fn the_line_of_a_malformed_variable() {
+    for value in ["$", "x${", "$-"] {
+        let lines =
+            format!("clerk_proxy_secret_key {value};\nlocation /__clerk/ {{\n{KEYLESS}\n}}");
+        emerg(&Config::server(&lines), 4, "invalid variable name");
+    }
+}

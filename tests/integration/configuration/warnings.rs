@@ -1,0 +1,266 @@
+//! Every `[warn]` line of the module in full, but for that of logs.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+
+use crate::kit::harness::{Config, KEY};
+
+pub const LINE: &str =
+    "clerk_proxy https://app.dev/__clerk secret_key=%KEY% upstream=http://127.0.0.1:1;";
+pub const KEYLESS: &str = "clerk_proxy https://app.dev/__clerk upstream=http://127.0.0.1:1;";
+
+/// Checks that `nginx -t` says just this at this level, each text with the file and this line of it.
+pub fn expect(config: &Config, level: &str, messages: &[(usize, &str)]) {
+    let (ok, printed) = config.check();
+    let file = config.folder.path().join("nginx.conf");
+    let cited = |&(line, text): &(usize, &str)| {
+        let place =
+            if line == 0 { String::new() } else { format!(" in {}:{line}", file.display()) };
+        format!("nginx: [{level}] {text}{place}")
+    };
+    let expected: Vec<String> = messages.iter().map(cited).collect();
+    let got: Vec<&str> = printed.lines().filter(|line| line.starts_with("nginx: [")).collect();
+    assert_eq!(got, expected, "from\n{}", config.shown());
+    assert_eq!(ok, level == "warn", "{printed}");
+    assert!(!printed.contains(KEY) && !config.folder.read("logs/error.log").contains(KEY));
+}
+
+pub fn warn(config: &Config, messages: &[(usize, &str)]) {
+    expect(config, "warn", messages);
+}
+
+/// `location /__clerk/ { LINES }`, whose first line is line 5 of the file.
+pub fn location(lines: &str) -> Config {
+    Config::server(&format!("location /__clerk/ {{\n{lines}\n}}"))
+}
+
+/// Gives the configuration file this mode.
+fn readable(mut config: Config, mode: u32) -> Config {
+    config.mode = mode;
+    config
+}
+
+/// Adds a file with this mode.
+fn file(config: Config, name: &str, content: &str, mode: u32) -> Config {
+    let path = config.folder.write(name, content);
+    fs::set_permissions(path, Permissions::from_mode(mode)).expect("the file is ours");
+    config
+}
+
+#[test]
+fn a_good_configuration_has_no_warning() {
+    const FILE: &str = "clerk_proxy https://app.dev/__clerk secret_key=file:key";
+    for lines in [
+        LINE,
+        "clerk_proxy https://app.dev/__clerk upstream=https://127.0.0.1:1 secret_key=env:K;",
+        "clerk_proxy https://$host/__clerk upstream=http://127.0.0.1:1 secret_key=$http_key;",
+        &format!("{FILE} upstream=https://127.0.0.1:1; proxy_ssl_verify on; auth_basic off;"),
+        &format!("{FILE} upstream=http://127.0.0.1:1; auth_request off; error_log stderr info;"),
+        &format!("{FILE} upstream=http://127.0.0.1:1; if ($arg_x) {{ return 403; }}"),
+    ] {
+        for mode in [0o600, 0o640, 0o400] {
+            warn(&file(location(lines), "key", KEY, mode).env("K", KEY), &[]);
+        }
+    }
+    // Without a clerk_proxy nothing of it matters.
+    let other =
+        "auth_basic x; location / { proxy_pass https://127.0.0.1:1; proxy_ssl_verify off; }";
+    warn(&Config::server(other).main("error_log logs/x.log debug;"), &[]);
+}
+
+#[test]
+fn a_key_of_a_development_instance() {
+    let text = |source: &str, directive: &str| {
+        format!(
+            "{source} in \"{directive}\" is that of a development instance, which Clerk does not proxy, \
+             write the key that begins with \"sk_live_\""
+        )
+    };
+    let parameter = |source: &str| {
+        format!(
+            "clerk_proxy https://app.dev/__clerk upstream=http://127.0.0.1:1 secret_key={source};"
+        )
+    };
+    for (written, source) in [
+        ("sk_test_two", "literal key"),
+        ("test_two", "literal key"),
+        ("file:key", "key in file \"%DIR%/key\""),
+        ("env:K", "key in environment variable \"K\""),
+    ] {
+        let check = |config: Config, directive: &str, line: usize| {
+            let source = source.replace("%DIR%", &config.folder.path().to_string_lossy());
+            let config = file(config, "key", "sk_test_two\n", 0o600).env("K", "sk_test_two");
+            warn(&config, &[(line, &text(&source, directive))]);
+        };
+        check(location(&parameter(written)), "clerk_proxy", 5);
+        let own = "clerk_proxy_secret_key";
+        let line = format!("{own} {written};");
+        // One line for all that use it, or none.
+        let one =
+            format!("location /__clerk/ {{ {KEYLESS} }} location /__clerk/x/ {{ {KEYLESS} }}");
+        check(Config::server(&format!("{line}\n{one}")), own, 4);
+        check(Config::new(&line), own, 2);
+        check(location(&format!("{KEYLESS}\n{line}")), own, 6);
+    }
+    let message = text("key in environment variable \"CLERK_SECRET_KEY\"", "clerk_proxy");
+    warn(&location(KEYLESS).env("CLERK_SECRET_KEY", "sk_test_two"), &[(5, &message)]);
+}
+
+#[test]
+fn a_key_that_every_user_can_read() {
+    for mode in [0o644, 0o604, 0o666] {
+        let line =
+            "clerk_proxy https://app.dev/__clerk upstream=http://127.0.0.1:1 secret_key=file:key;";
+        let config = file(location(line), "key", KEY, mode);
+        let text = |directive: &str| {
+            let path = config.folder.path().join("key");
+            format!(
+                "key in file \"{0}\" in \"{directive}\" can be read by every user of this machine, run \
+                 \"chmod 600 {0}\"",
+                path.display()
+            )
+        };
+        warn(&config, &[(5, &text("clerk_proxy"))]);
+        let path = config.folder.path().join("key");
+        let line = format!("{KEYLESS}\nclerk_proxy_secret_key file:{};", path.display());
+        warn(&location(&line), &[(6, &text("clerk_proxy_secret_key"))]);
+
+        let text = |directive: &str| {
+            format!(
+                "literal key in \"{directive}\" can be read by every user of this machine, as this file \
+                 can, write \"file:PATH\" and the key into a file of mode 600"
+            )
+        };
+        let with_mode = |lines: &str| readable(location(lines), mode);
+        warn(&with_mode(LINE), &[(5, &text("clerk_proxy"))]);
+        let line = format!("{KEYLESS}\nclerk_proxy_secret_key %KEY%;");
+        warn(&with_mode(&line), &[(6, &text("clerk_proxy_secret_key"))]);
+        // It is the file with the line that counts.
+        let included = format!("location /__clerk/ {{ {LINE} }}").replace("%KEY%", KEY);
+        let config = readable(Config::server("include clerk.conf;"), mode);
+        warn(&file(config, "clerk.conf", &included, 0o600), &[]);
+        let config = file(Config::server("include clerk.conf;"), "clerk.conf", &included, mode);
+        let (ok, printed) = config.check();
+        let place = format!("{}:1\n", config.folder.path().join("clerk.conf").display());
+        assert!(
+            ok && printed.contains(&format!("{} in {place}", text("clerk_proxy"))),
+            "{printed}"
+        );
+    }
+}
+
+#[test]
+fn connections_without_tls_or_verification() {
+    let url = |url: &str| {
+        format!(
+            "URL \"{url}\" in \"clerk_proxy\" is without TLS, which browsers and Clerk expect of a proxy, \
+             write \"https://\""
+        )
+    };
+    for typed in ["http://app.dev/__clerk", "http://$host/__clerk", "http://app.dev:81/__clerk"] {
+        warn(&location(&LINE.replace("https://app.dev/__clerk", typed)), &[(5, &url(typed))]);
+    }
+    let text =
+        "\"proxy_ssl_verify off\" beside \"clerk_proxy\" sends the secret key to whoever answers, \
+                write \"proxy_ssl_trusted_certificate\" with the CA of that server";
+    let line = LINE.replace("http://127", "https://127");
+    warn(&location(&format!("{line}\nproxy_ssl_verify off;")), &[(5, text)]);
+    warn(&location(&format!("proxy_ssl_verify off;\n{line}")), &[(6, text)]);
+    // Of an outer block it does not count, and without TLS it means nothing.
+    warn(&Config::server(&format!("proxy_ssl_verify off; location /__clerk/ {{ {line} }}")), &[]);
+    warn(&location(&format!("{LINE} proxy_ssl_verify off;")), &[]);
+}
+
+#[test]
+fn an_origin_without_tls_on_another_machine() {
+    for (origin, server) in [
+        ("http://192.0.2.1", "192.0.2.1:80"),
+        ("http://192.0.2.1:8080/base", "192.0.2.1:8080"),
+        ("http://[2001:db8::1]:81", "[2001:db8::1]:81"),
+    ] {
+        let text = format!(
+            "upstream \"http://{server}\" of \"clerk_proxy\" gets the secret key without TLS, write \"https://\""
+        );
+        let line = "clerk_proxy https://app.dev/__clerk secret_key=%KEY%";
+        warn(&location(&format!("{line} upstream={origin};")), &[(5, &text)]);
+        warn(&location(&format!("clerk_proxy_upstream {origin};\n{line};")), &[(6, &text)]);
+    }
+    for origin in [
+        "https://192.0.2.1",
+        "http://127.0.0.1:1",
+        "http://127.1.2.3",
+        "http://[::1]:1",
+        "http://localhost:1",
+        "http://unix:/nowhere/fapi.sock",
+        "http://own",
+    ] {
+        let line = LINE.replace("http://127.0.0.1:1", origin);
+        let block = "upstream own { server 192.0.2.1; }";
+        let server = format!("server {{ location /__clerk/ {{ {line} }} }}");
+        warn(&Config::new(&format!("{block} {server}")), &[]);
+    }
+}
+
+#[test]
+fn what_signs_users_out() {
+    for (directive, argument) in
+        [("auth_basic", "realm"), ("auth_basic", "$host"), ("auth_request", "/a")]
+    {
+        let text = format!(
+            "\"{directive}\" in force at \"clerk_proxy\" answers with 401, which signs users out, write \
+             \"{directive} off\" in this location"
+        );
+        let line = format!("{directive} {argument};");
+        let server = format!("server {{\nlocation /__clerk/ {{\n{LINE}\n%OFF%\n}}\n}}");
+        let off = format!("{directive} off;");
+        for (outer, at) in [
+            (format!("{line}\n{server}"), 5),
+            (server.replacen("{\n", &format!("{{\n{line}\n"), 1), 5),
+        ] {
+            warn(&Config::new(&outer.replace("%OFF%", "")), &[(at, &text)]);
+            warn(&Config::new(&outer.replace("%OFF%", &off)), &[]);
+        }
+        warn(&location(&format!("{line}\n{LINE}\nif ($arg_x) {{ return 403; }}")), &[(6, &text)]);
+    }
+    // For some methods it is for some users, and once is enough.
+    let text = "\"auth_basic\" in force at \"clerk_proxy\" answers with 401, which signs users out, write \
+                \"auth_basic off\" in this location";
+    for (lines, at) in [
+        (format!("{LINE}\nlimit_except GET {{ auth_basic x; }}"), 5),
+        (format!("limit_except GET {{ auth_basic x; }}\n{LINE}"), 6),
+        (format!("{LINE}\nauth_basic x; limit_except GET {{ auth_basic y; }}"), 5),
+        (format!("{LINE}\nauth_basic off; limit_except GET {{ auth_basic y; }}"), 5),
+        (format!("{LINE}\nauth_basic x; limit_except GET {{ auth_basic off; }}"), 5),
+    ] {
+        warn(&location(&lines), &[(at, text)]);
+    }
+    warn(&location(&format!("{LINE} limit_except GET {{ auth_basic off; }}")), &[]);
+    // Elsewhere they are nobody's business.
+    warn(
+        &Config::server(&format!("location / {{ auth_basic x; }} location /__clerk/ {{ {LINE} }}")),
+        &[],
+    );
+}
+
+#[test]
+fn several_faults_are_several_lines() {
+    let line =
+        "clerk_proxy http://app.dev/__clerk secret_key=sk_test_two upstream=https://127.0.0.1:1;";
+    let config = location(&format!("{line}\nproxy_ssl_verify off; auth_basic x; auth_request /a;"));
+    let (ok, printed) = readable(config, 0o644).check();
+    let about = [
+        "URL",
+        "literal key",
+        "literal key",
+        "\"proxy_ssl_verify",
+        "\"auth_basic\"",
+        "\"auth_request\"",
+    ];
+    let lines: Vec<&str> =
+        printed.lines().filter_map(|line| line.strip_prefix("nginx: [warn] ")).collect();
+    assert_eq!(lines.len(), about.len(), "{printed}");
+    assert!(
+        ok && lines.iter().zip(about).all(|(line, start)| line.starts_with(start)),
+        "{printed}"
+    );
+}

@@ -1,0 +1,503 @@
+//! A real nginx in a temporary folder, on free loopback ports, checked and cleaned up at the end of each test.
+
+use std::ffi::{OsStr, OsString};
+use std::fmt::Write as _;
+use std::fs::{self, Permissions};
+use std::io::{ErrorKind, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::LazyLock;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long anything may take that takes milliseconds on an idle machine; with `CLERK_PROXY_TEST_PATIENCE` set when
+/// the tests are built, as scripts/valgrind does it, that takes a second.
+pub const PATIENCE: Duration =
+    Duration::from_secs(if option_env!("CLERK_PROXY_TEST_PATIENCE").is_some() { 200 } else { 20 });
+
+/// A key in the right form; looked for where no key may be.
+pub const KEY: &str = "sk_live_ofTheTests";
+
+/// The module under test: that of `CLERK_PROXY_TEST_MODULE`, which is empty for an nginx with the module built in, or
+/// else built once per run.
+pub static MODULE: LazyLock<PathBuf> = LazyLock::new(|| {
+    std::env::var_os("CLERK_PROXY_TEST_MODULE").map_or_else(|| build(&[]), PathBuf::from)
+});
+
+/// The nginx under test; not every user's PATH has Debian's place for it.
+static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| {
+    std::env::var_os("CLERK_PROXY_TEST_NGINX").map_or("/usr/sbin/nginx".into(), PathBuf::from)
+});
+
+/// The module with panics that `CLERK_PROXY_FAULT` switches on.
+pub static FAULTY_MODULE: LazyLock<PathBuf> = LazyLock::new(|| {
+    let target = std::env::var("CARGO_TARGET_DIR").unwrap_or("target".to_owned());
+    build(&["--features=fault-injection", &format!("--target-dir={target}/fault-injection")])
+});
+
+fn build(arguments: &[&str]) -> PathBuf {
+    let output = Command::new(env!("CARGO"))
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .args(["build", "--locked", "--lib", "--message-format=json"])
+        .args(arguments)
+        // Of this test; crates would take it for a reason to be built again.
+        .env_remove("OUT_DIR")
+        .stderr(Stdio::inherit())
+        .output()
+        .expect("cargo runs");
+    assert!(output.status.success(), "the module does not build");
+    let text = String::from_utf8(output.stdout).expect("cargo prints UTF-8");
+    text.lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+        .filter_map(|message| Some(message["filenames"][0].as_str()?.to_owned()))
+        .rfind(|path| path.ends_with("libngx_http_clerk_proxy_module.so"))
+        .expect("cargo names the module")
+        .into()
+}
+
+/// Whether the nginx under test passes trailers of replies: the directive for that is in the program.
+pub fn passes_trailers() -> bool {
+    let program = fs::read(&*PROGRAM).expect("a program");
+    let name = b"proxy_pass_trailers\0";
+    program.windows(name.len()).any(|bytes| bytes == name)
+}
+
+/// Whether it answers a `Host` that is no name with 400 itself, which only its version tells.
+pub fn refuses_odd_hosts() -> bool {
+    let output = Command::new(&*PROGRAM).arg("-v").output().expect("nginx runs");
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    let version = text.split('/').nth(1).expect("a version");
+    let digits = version.split(|c: char| !c.is_ascii_digit());
+    let version: Vec<u32> = digits.filter_map(|part| part.parse().ok()).take(3).collect();
+    version >= vec![1, 29, 4]
+}
+
+/// A port of 127.0.0.1 that nothing listens on, handed out once per run. It is below those that systems take for
+/// outgoing connections, of which there are many here.
+pub fn free_port() -> u16 {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    loop {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed) + std::process::id() as usize * 199;
+        let port = 12_000 + u16::try_from(number % 20_000).expect("a port");
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+}
+
+/// A folder that is removed with the value.
+pub struct Folder(PathBuf);
+
+impl Folder {
+    pub fn new() -> Self {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("clerk-proxy-test-{}-{number}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        fs::create_dir_all(path.join("logs")).expect("a temporary folder");
+        Self(path)
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    pub fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.0.join(name);
+        fs::write(&path, content).expect("a file in the temporary folder");
+        path
+    }
+
+    pub fn read(&self, name: &str) -> String {
+        let bytes = fs::read(self.0.join(name)).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A configuration to be tested or run: what stands in `http {}`, and what the tests may vary.
+pub struct Config {
+    pub folder: Folder,
+    pub port: u16,
+    /// A second port, for HTTP/2.
+    pub port2: u16,
+    http: String,
+    main: String,
+    module: PathBuf,
+    env: Vec<(String, String)>,
+    allowed: Vec<String>,
+    /// The configuration file's.
+    pub mode: u32,
+    workers: usize,
+    /// What nginx is started by, and the words that stand before it.
+    starter: Vec<OsString>,
+}
+
+impl Config {
+    /// `%PORT%` and `%PORT2%` are free ports of 127.0.0.1, `%DIR%` the folder, `%KEY%` the key.
+    pub fn new(http: &str) -> Self {
+        let folder = Folder::new();
+        folder.write("ca.pem", crate::kit::fapi::CA.pem());
+        Self {
+            folder,
+            port: free_port(),
+            port2: free_port(),
+            http: http.to_owned(),
+            main: String::new(),
+            module: MODULE.clone(),
+            env: Vec::new(),
+            allowed: Vec::new(),
+            // It has a key in it.
+            mode: 0o600,
+            workers: 1,
+            starter: Vec::new(),
+        }
+    }
+
+    /// One server on `%PORT%` with these lines in it.
+    pub fn server(lines: &str) -> Self {
+        Self::new(&format!("server {{\nlisten 127.0.0.1:%PORT%;\n{lines}\n}}"))
+    }
+
+    pub fn main(mut self, lines: &str) -> Self {
+        lines.clone_into(&mut self.main);
+        self
+    }
+
+    /// Adds lines to the end of the `http` block.
+    pub fn http(mut self, lines: &str) -> Self {
+        self.http += lines;
+        self
+    }
+
+    pub fn module(mut self, module: &Path) -> Self {
+        module.clone_into(&mut self.module);
+        self
+    }
+
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.env.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    pub fn file(self, name: &str, content: impl AsRef<[u8]>) -> Self {
+        self.folder.write(name, content);
+        self
+    }
+
+    /// Allows error log lines with this text although their level is crit or above.
+    pub fn allow(mut self, text: &str) -> Self {
+        self.allowed.push(text.to_owned());
+        self
+    }
+
+    pub fn workers(mut self, count: usize) -> Self {
+        self.workers = count;
+        self
+    }
+
+    /// Lets another program start nginx; it must do so by `exec`, since the process is to be nginx.
+    pub fn starter(mut self, words: &[&OsStr]) -> Self {
+        self.starter = words.iter().map(OsString::from).collect();
+        self
+    }
+
+    /// The whole text; `http {` is on line 1, so that line 2 is the first of the test's own.
+    pub fn text(&self) -> String {
+        let filled = self
+            .http
+            .replace("%PORT%", &self.port.to_string())
+            .replace("%PORT2%", &self.port2.to_string())
+            .replace("%DIR%", &self.folder.path().to_string_lossy())
+            .replace("%KEY%", KEY);
+        let load = match self.module.display().to_string() {
+            built_in if built_in.is_empty() => String::new(),
+            module => format!("load_module {module}; "),
+        };
+        // Most tests count connections.
+        let warm = if filled.contains("clerk_proxy_warm") { "" } else { "clerk_proxy_warm 0;" };
+        let (main, workers) = (&self.main, self.workers);
+        format!(
+            "{load}daemon off; pid logs/nginx.pid; events {{ worker_connections 256; }} \
+             worker_processes {workers}; {main} http {{\n{filled}\n{warm}\
+             access_log logs/access.log; client_body_temp_path body; proxy_temp_path proxy;\n\
+             fastcgi_temp_path fastcgi; uwsgi_temp_path uwsgi; scgi_temp_path scgi;\n}}\n"
+        )
+    }
+
+    /// The text as it may be printed.
+    pub fn shown(&self) -> String {
+        self.text().replace(KEY, "(the key)")
+    }
+
+    /// A program in the surroundings that nginx is to run in.
+    pub fn program(&self, program: &OsStr) -> Command {
+        let mut words = self.starter.iter().map(OsString::as_os_str).chain([program]);
+        let mut command = Command::new(words.next().expect("a program"));
+        command.args(words);
+        command
+    }
+
+    /// nginx with this configuration, still without a word of what to do.
+    pub fn command(&self) -> Command {
+        let file = self.folder.write("nginx.conf", self.text());
+        fs::set_permissions(file, Permissions::from_mode(self.mode)).expect("the folder is ours");
+        // What scripts/valgrind runs nginx under.
+        let wrapper = std::env::var("CLERK_PROXY_TEST_WRAPPER").unwrap_or_default();
+        let mut words = wrapper.split_whitespace().map(OsStr::new).chain([PROGRAM.as_os_str()]);
+        let mut command = self.program(words.next().expect("a program"));
+        command.args(words).arg("-p").arg(self.folder.path()).args(["-c", "nginx.conf"]);
+        command.args(["-e", "logs/error.log"]);
+        command.env_remove("CLERK_SECRET_KEY").envs(self.env.iter().cloned());
+        command
+    }
+
+    /// `nginx -t`: whether the configuration is good, and what was printed.
+    pub fn check(&self) -> (bool, String) {
+        let Output { status, stderr, .. } = self.command().arg("-t").output().expect("nginx runs");
+        assert!(status.code().is_some(), "nginx -t died of a signal: {status}");
+        (status.success(), String::from_utf8_lossy(&stderr).into_owned())
+    }
+
+    pub fn start(self) -> Nginx {
+        let stderr = fs::File::create(self.folder.path().join("logs/stderr")).expect("a file");
+        let child = self.command().stderr(stderr).spawn().expect("nginx runs");
+        let mut nginx = Nginx { child, config: self };
+        let port = nginx.config.port;
+        nginx.until("nginx works", |nginx| {
+            if let Some(status) = nginx.child.try_wait().expect("a child") {
+                panic!("nginx ended with {status}");
+            }
+            // The master listens before it has workers.
+            nginx.workers().len() >= nginx.config.workers
+                && TcpStream::connect(("127.0.0.1", port)).is_ok()
+        });
+        nginx
+    }
+}
+
+/// A running nginx.
+pub struct Nginx {
+    child: Child,
+    pub config: Config,
+}
+
+impl Nginx {
+    pub fn port(&self) -> u16 {
+        self.config.port
+    }
+
+    pub fn error_log(&self) -> String {
+        self.config.folder.read("logs/error.log")
+    }
+
+    /// Waits until the condition holds.
+    pub fn until(&mut self, what: &str, mut holds: impl FnMut(&mut Self) -> bool) {
+        let start = Instant::now();
+        while !holds(self) {
+            assert!(start.elapsed() < PATIENCE, "waited in vain until {what}");
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// The process ids of the workers.
+    pub fn workers(&self) -> Vec<u32> {
+        let path = format!("/proc/{0}/task/{0}/children", self.child.id());
+        let children = fs::read_to_string(path).unwrap_or_default();
+        let pids = children.split_whitespace().filter_map(|pid| pid.parse().ok());
+        // Those that look after caches call themselves so; one that has its parent's name is not at work yet.
+        let others = [&b"nginx: cache "[..], b"nginx: master "];
+        let name = |pid: &u32| fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        pids.filter(|pid| !others.iter().any(|other| name(pid).starts_with(other))).collect()
+    }
+
+    /// The process id of the master.
+    pub fn master(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn signal(&self, name: &str) {
+        kill(name, self.child.id());
+    }
+
+    /// Reads the configuration again and waits until all workers are new ones.
+    pub fn reload(&mut self) {
+        let before = self.workers();
+        self.signal("HUP");
+        self.until("there are new workers", |nginx| {
+            let workers = nginx.workers();
+            workers.len() >= nginx.config.workers
+                && !workers.iter().any(|worker| before.contains(worker))
+        });
+    }
+
+    pub fn connect(&self) -> TcpStream {
+        let stream =
+            TcpStream::connect(("127.0.0.1", self.port())).expect("nginx takes connections");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
+        stream
+    }
+
+    /// Sends a request as it stands, with `Connection: close` in it, and reads the reply to its end.
+    pub fn send(&self, request: impl AsRef<[u8]>) -> Reply {
+        let mut stream = self.connect();
+        stream.write_all(request.as_ref()).expect("nginx reads");
+        let mut bytes = Vec::new();
+        match stream.read_to_end(&mut bytes) {
+            // nginx may close with a part of the request unread.
+            Err(error) if error.kind() != ErrorKind::ConnectionReset => panic!("{error}"),
+            _ => Reply::parse(&bytes),
+        }
+    }
+
+    pub fn get(&self, target: &str) -> Reply {
+        self.send(format!("GET {target} HTTP/1.1\r\nHost: app.dev\r\nConnection: close\r\n\r\n"))
+    }
+
+    /// Sends a request with curl, over cleartext HTTP/2 to the second port.
+    pub fn curl_h2(&self, target: &str, arguments: &[&str]) -> Reply {
+        let output = Command::new("curl")
+            .args(["-q", "-sS", "-i", "--noproxy", "*", "--max-time", "200", "--path-as-is"])
+            .arg("--http2-prior-knowledge")
+            .args(arguments)
+            .arg(format!("http://127.0.0.1:{}{target}", self.config.port2))
+            .output()
+            .expect("curl runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        Reply::parse(&output.stdout)
+    }
+
+    /// Ends nginx as `QUIT` does, and waits for that.
+    pub fn stop(&mut self) {
+        if self.child.try_wait().is_ok_and(|status| status.is_some()) {
+            return;
+        }
+        self.signal("QUIT");
+        let start = Instant::now();
+        while self.child.try_wait().is_ok_and(|status| status.is_none()) {
+            if start.elapsed() > PATIENCE {
+                self.signal("TERM");
+                thread::sleep(Duration::from_millis(100));
+                let _ = self.child.kill();
+            }
+            thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Error log lines that no test may leave behind.
+    fn bad_lines(&self) -> String {
+        let mut bad = String::new();
+        for line in self.error_log().lines() {
+            let severe = ["[alert]", "[emerg]", "[crit]"].iter().any(|level| line.contains(level));
+            let allowed = self.config.allowed.iter().any(|text| line.contains(text));
+            if (severe && !allowed) || line.contains(KEY) {
+                let _ = writeln!(bad, "{line}");
+            }
+        }
+        bad
+    }
+}
+
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        self.stop();
+        let bad = self.bad_lines();
+        if thread::panicking() || !bad.is_empty() {
+            let logs = ["logs/stderr", "logs/error.log", "logs/access.log"];
+            let logs = logs.map(|log| format!("--- {log}\n{}", self.config.folder.read(log)));
+            let text = format!("--- nginx.conf\n{}\n{}", self.config.text(), logs.join("\n"));
+            println!("{}", text.replace(KEY, "(the key)"));
+        }
+        if !thread::panicking() {
+            assert!(bad.is_empty(), "in the error log:\n{}", bad.replace(KEY, "(the key)"));
+        }
+    }
+}
+
+/// Sends a signal to a process of a test.
+pub fn kill(signal: &str, pid: u32) {
+    // The shell's own, since a small system has no other.
+    let command = format!("kill -s {signal} {pid}");
+    let status = Command::new("sh").args(["-c", &command]).status().expect("sh runs");
+    assert!(status.success());
+}
+
+/// A reply as the client got it.
+#[derive(Debug)]
+pub struct Reply {
+    pub status: u16,
+    /// Header lines without their ends, in order.
+    pub headers: Vec<String>,
+    pub body: Vec<u8>,
+}
+
+impl Reply {
+    pub fn parse(bytes: &[u8]) -> Self {
+        let (head, body) = split_head(bytes).unwrap_or_else(|| {
+            panic!("no reply but {:?}", String::from_utf8_lossy(bytes));
+        });
+        let mut lines = head.split("\r\n").map(str::to_owned);
+        let status_line = lines.next().expect("a status line");
+        let status = status_line.split(' ').nth(1).and_then(|status| status.parse().ok());
+        let headers: Vec<String> = lines.collect();
+        let chunked =
+            headers.iter().any(|line| line.eq_ignore_ascii_case("transfer-encoding: chunked"));
+        let body = if chunked { dechunk(body).0 } else { body.to_vec() };
+        Self { status: status.expect("a status"), headers, body }
+    }
+
+    /// All values of a header.
+    pub fn all(&self, name: &str) -> Vec<&str> {
+        values(&self.headers, name)
+    }
+
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+}
+
+/// The values of a header among header lines.
+pub fn values<'a>(headers: &'a [String], name: &str) -> Vec<&'a str> {
+    let value = |line: &'a String| {
+        let (other, value) = line.split_once(':')?;
+        other.eq_ignore_ascii_case(name).then(|| value.strip_prefix(' ').unwrap_or(value))
+    };
+    headers.iter().filter_map(value).collect()
+}
+
+/// The head as text, one char per byte, and the bytes behind the empty line.
+pub fn split_head(bytes: &[u8]) -> Option<(String, &[u8])> {
+    let end = bytes.windows(4).position(|window| window == b"\r\n\r\n")?;
+    let head = bytes[..end].iter().map(|&b| char::from(b)).collect();
+    Some((head, &bytes[end + 4..]))
+}
+
+/// Joins chunks; also tells whether the last one was there.
+pub fn dechunk(mut bytes: &[u8]) -> (Vec<u8>, bool) {
+    let mut body = Vec::new();
+    loop {
+        let Some(end) = bytes.windows(2).position(|window| window == b"\r\n") else {
+            return (body, false);
+        };
+        let size = String::from_utf8_lossy(&bytes[..end]);
+        let Ok(size) = usize::from_str_radix(size.trim(), 16) else { return (body, false) };
+        let rest = &bytes[end + 2..];
+        if size == 0 {
+            return (body, true);
+        }
+        if rest.len() < size + 2 {
+            body.extend(rest);
+            return (body, false);
+        }
+        body.extend(&rest[..size]);
+        bytes = &rest[size + 2..];
+    }
+}

@@ -1,0 +1,196 @@
+//! A panic in any callback costs one configuration or one request, never a worker.
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use crate::kit::fapi::Fapi;
+use crate::kit::harness::{Config, FAULTY_MODULE};
+use crate::replies::errors::assert_json;
+
+/// The callbacks of the configuration, which it fails with.
+const IN_CONFIGURATION: &[&str] = &[
+    "clerk_proxy",
+    "clerk_proxy_secret_key",
+    "clerk_proxy_upstream",
+    "clerk_proxy_client_ip",
+    "clerk_proxy_warm",
+    "preconfiguration",
+    "preconfiguration of variables",
+    "create_main_conf",
+    "create_srv_conf",
+    "create_loc_conf",
+    "merge_loc_conf",
+    "completion of merge_loc_conf",
+    "postconfiguration",
+];
+
+/// Those on the way of a request, and its status. A filter that fails lets the reply pass as nginx made it.
+/// Names that are not followed keep the addresses they had at the start.
+const IN_REQUESTS: &[(&str, u16)] = &[
+    ("content handler", 500),
+    ("handler of the cache", 500),
+    ("choice of a server", 500),
+    ("variable", 200),
+    ("header filter", 200),
+    ("body filter", 200),
+    ("cleanup", 200),
+    ("timer", 200),
+    ("init_module", 200),
+    ("init_process", 200),
+];
+
+/// Those of connections that are kept ready; one only comes after another.
+const IN_WARM_CONNECTIONS: &[&str] = &[
+    "start of warm connections",
+    "warm connections",
+    "warm connections,end of warm connections",
+    "warm connection",
+];
+
+/// The rest, each with a test of its own.
+const OTHERS: &[&str] = &["shared memory", "exit_process"];
+
+fn config(fapi: &Fapi, fault: &str) -> Config {
+    let port = fapi.port;
+    let outer = "proxy_cache_path cache keys_zone=zone:1m; clerk_proxy_secret_key %KEY%; \
+                 clerk_proxy_upstream http://127.0.0.1:1;";
+    Config::server(&format!(
+        "location /__clerk/ {{\nclerk_proxy https://app.dev/__clerk secret_key=%KEY% \
+         upstream=http://localhost:{port}; proxy_cache zone;\n}} \
+         location / {{ add_header X-Uri $clerk_proxy_uri; return 204; }}"
+    ))
+    .http(&format!("{outer} clerk_proxy_client_ip $http_x;"))
+    .main("env CLERK_PROXY_FAULT;")
+    .module(&FAULTY_MODULE)
+    .env("CLERK_PROXY_FAULT", fault)
+}
+
+/// The text of each function that nginx calls.
+fn callbacks() -> Vec<String> {
+    let mut found = Vec::new();
+    for file in fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/src/nginx")).expect("sources") {
+        let path = file.expect("a file").path();
+        if path.ends_with("faults.rs") {
+            continue;
+        }
+        let text = fs::read_to_string(&path).expect("a source");
+        for function in text.split("extern \"C\" fn ").skip(1) {
+            // Types of functions have no name.
+            if function.starts_with('(') {
+                continue;
+            }
+            // The next item, of whatever indentation, ends it.
+            let end = function.find("\n}\n").unwrap_or(function.len());
+            let end = function.find("\n    }\n    const ").unwrap_or(end).min(end);
+            found.push(function[..end].to_owned());
+        }
+    }
+    found
+}
+
+#[test]
+fn every_callback_has_its_guard_and_its_test() {
+    let callbacks = callbacks();
+    let mut guarded = BTreeSet::new();
+    for text in &callbacks {
+        let name = text.split('(').next().expect("a name");
+        let calls = text.split("guard::").skip(1).filter(|call| !call.starts_with("error"));
+        let mut has_guard = false;
+        for call in calls {
+            let (_, arguments) = call.split_once('(').expect(call);
+            let argument = arguments.split(',').map(str::trim).find_map(|argument| {
+                let constant = || Some(format!("clerk_proxy_{}", argument.strip_prefix("conf::")?));
+                argument
+                    .strip_prefix('"')
+                    .map(|text| text.trim_end_matches('"').to_owned())
+                    .or_else(constant)
+            });
+            let argument = argument.expect(call).to_lowercase();
+            guarded.insert(argument.replace("clerk_proxy_clerk_proxy", "clerk_proxy"));
+            has_guard = true;
+        }
+        // One that only calls another has the guard of that.
+        let calls_other = callbacks.iter().any(|other| {
+            let other = other.split(['(', '<']).next().expect("a name");
+            other != name && text.contains(&format!(" {other}("))
+        });
+        assert!(has_guard || calls_other, "{name} has no guard");
+    }
+    let warm = IN_WARM_CONNECTIONS.iter().flat_map(|names| names.split(','));
+    let requests = IN_REQUESTS.iter().map(|(name, _)| *name);
+    let tested = IN_CONFIGURATION.iter().chain(OTHERS).copied().chain(requests).chain(warm);
+    let tested: BTreeSet<String> = tested.map(str::to_owned).collect();
+    assert_eq!(guarded, tested);
+}
+
+#[test]
+fn in_configuration() {
+    let fapi = Fapi::plain();
+    for callback in IN_CONFIGURATION.iter().chain(&["apply"]) {
+        let (ok, printed) = config(&fapi, callback).check();
+        // Deep inside a callback: the state that the message is logged by must be whole again.
+        let callback = if *callback == "apply" { "merge_loc_conf" } else { callback };
+        let message =
+            format!("nginx: [emerg] \"clerk_proxy\" failed: {callback}: injected at src/nginx/");
+        assert!(!ok && printed.contains(&message), "{printed}");
+    }
+    let (ok, printed) = config(&fapi, "shared memory").check();
+    let message = "[alert] \"clerk_proxy\" failed in shared memory: injected at src/nginx/";
+    assert!(!ok && printed.contains(message), "{printed}");
+}
+
+#[test]
+fn in_requests() {
+    let fapi = Fapi::plain();
+    for &(callback, status) in IN_REQUESTS {
+        let nginx = config(&fapi, callback).allow("this is a defect of the module").start();
+        // Under valgrind those of the cache cannot be told from it.
+        let worker = nginx.workers()[0];
+        let reply = nginx.get("/__clerk/v1/client");
+        assert_eq!(reply.status, status, "{callback}");
+        if status == 500 {
+            assert_json(&reply, 500, "proxy_configuration_error");
+        }
+        assert_eq!(nginx.get("/").status, 204);
+        assert!(nginx.workers().contains(&worker), "{callback}");
+        let told = nginx.error_log() + &nginx.config.folder.read("logs/stderr");
+        assert!(told.contains(&format!("failed in {callback}: injected at src/nginx/")), "{told}");
+    }
+    let arrived = IN_REQUESTS.iter().filter(|(_, status)| *status == 200).count();
+    assert_eq!(fapi.requests().len(), arrived);
+}
+
+#[test]
+fn at_the_end_of_a_worker() {
+    let fapi = Fapi::plain();
+    let mut nginx = config(&fapi, "exit_process").allow("this is a defect of the module").start();
+    assert_eq!(nginx.get("/__clerk/v1/client").status, 200);
+    nginx.stop();
+    let log = nginx.error_log();
+    assert!(log.contains("failed in exit_process: injected at src/nginx/"), "{log}");
+    assert!(!log.contains("exited on signal"), "{log}");
+}
+
+/// Connections that are not kept ready cost nothing but time.
+#[test]
+fn in_warm_connections() {
+    let fapi = Fapi::plain();
+    for callback in IN_WARM_CONNECTIONS {
+        let config = config(&fapi, callback).http("clerk_proxy_warm 1;");
+        let mut nginx = config.allow("this is a defect of the module").start();
+        // Under valgrind those of the cache cannot be told from it.
+        let worker = nginx.workers()[0];
+        let last = callback.rsplit(',').next().expect("a name");
+        let told = format!("failed in {last}: injected at src/nginx/");
+        nginx.until("it has failed", |nginx| nginx.error_log().contains(&told));
+        assert_eq!(nginx.get("/__clerk/v1/client").status, 200, "{callback}");
+        assert!(nginx.workers().contains(&worker), "{callback}");
+    }
+}
+
+#[test]
+fn without_a_fault_the_same_module_works() {
+    let fapi = Fapi::plain();
+    let nginx = config(&fapi, "nowhere").start();
+    assert_eq!(nginx.get("/__clerk/v1/client").status, 200);
+}

@@ -1,0 +1,347 @@
+//! Every nginx configuration that a user can copy passes `nginx -t`, and what stands in the README for several
+//! domains and behind CDNs does what is said of it.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::path::Path;
+
+use crate::kit::fapi::{json, Fapi, CA};
+use crate::kit::harness::{passes_trailers, Config, Nginx, KEY};
+use crate::replies::errors::assert_json;
+use crate::tenants::domains::{ask, tenant};
+
+const README: &str = include_str!("../../../README.md");
+const SECURITY: &str = include_str!("../../../SECURITY.md");
+const SNIPPET: &str = include_str!("../../../nginx/clerk-proxy.conf");
+
+/// The fenced blocks of the README in nginx's language.
+fn blocks() -> Vec<&'static str> {
+    let fenced = README.split("```nginx\n").skip(1);
+    fenced.map(|rest| rest.split("```").next().expect("an end")).collect()
+}
+
+/// The only block with this text.
+fn block(text: &str) -> &'static str {
+    let found: Vec<_> = blocks().into_iter().filter(|block| block.contains(text)).collect();
+    assert_eq!(found.len(), 1, "blocks of the README with {text}");
+    found[0]
+}
+
+/// Puts what a block expects to find around it, and this machine's things in place of the reader's.
+fn config(block: &str) -> Config {
+    let text = block
+        .replace("listen 443 ssl;", "listen 127.0.0.1:%PORT%;")
+        .replace("listen 80", "listen 127.0.0.1:%PORT%")
+        .replace("file:/etc/nginx/clerk_secret_key", "file:clerk_secret_key")
+        .replace("/var/cache/", "%DIR%/")
+        .replace("server frontend-api.clerk.dev:443", "server 127.0.0.1:443")
+        .replace("/var/log/nginx", "logs");
+    let text =
+        if passes_trailers() { text } else { text.replace("    proxy_pass_trailers on;\n", "") };
+    let http = if let Some((_, rest)) = text.split_once("http {") {
+        rest.trim_end().strip_suffix('}').expect("the end of http {}").to_owned()
+    } else if text.lines().any(|line| line.starts_with("upstream ") || line.starts_with("server "))
+    {
+        text
+    } else {
+        let listen = if text.contains("PRIVATE_NAME") { "" } else { "listen 127.0.0.1:%PORT%;\n" };
+        format!("upstream PRIVATE_NAME {{ server 127.0.0.1:1; }} server {{\n{listen}{text}\n}}")
+    };
+    Config::new(&http).file("clerk_secret_key", KEY).env("CLERK_SECRET_KEY", KEY)
+}
+
+/// Runs a block whose `clerk_proxy` lines reach a stand-in.
+fn started(block: &str, fapi: &Fapi) -> Nginx {
+    let upstream = format!("clerk_proxy_upstream http://127.0.0.1:{};", fapi.port);
+    let block = match block.split_once("http {") {
+        Some((front, rest)) => format!("{front}http {{\n{upstream}{rest}"),
+        None if block.contains("server {") => format!("{upstream}\n{block}"),
+        None => format!("{block}\n{upstream}"),
+    };
+    config(&block).start()
+}
+
+/// The block without the lines that begin with one of these words.
+fn without(block: &str, words: &[&str]) -> String {
+    let stays = |line: &&str| !words.iter().any(|word| line.trim_start().starts_with(word));
+    let kept: Vec<&str> = block.lines().filter(stays).collect();
+    assert!(kept.len() < block.lines().count(), "{words:?} in {block}");
+    kept.join("\n")
+}
+
+/// What arrives as the client's address when nginx with this block gets these bytes and header lines.
+fn address(block: &str, front: &str, headers: &str) -> String {
+    let fapi = Fapi::plain();
+    let nginx = started(block, &fapi);
+    let head = "GET /__clerk/v1 HTTP/1.1\r\nHost: app.dev\r\nConnection: close\r\n";
+    let reply = nginx.send(format!("{front}{head}{headers}\r\n"));
+    assert_eq!(reply.status, 200, "{block}");
+    let request = fapi.only();
+    assert_eq!(tenant(&request), ["https://app.dev/__clerk", KEY, "app.dev", "https"]);
+    request.one("X-Forwarded-For").to_owned()
+}
+
+#[test]
+fn blocks_of_the_readme() {
+    assert!(blocks().len() >= 10, "the README has lost its configurations");
+    for block in blocks() {
+        let config = config(block);
+        let (ok, printed) = config.check();
+        assert!(ok, "{block}\n{printed}");
+    }
+}
+
+/// Of each threat it says by which test it can be seen to be stopped.
+#[test]
+fn tests_that_the_security_policy_names() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/integration");
+    let words = SECURITY.split('`').skip(1).step_by(2);
+    let mut found = 0;
+    for (file, test) in words.filter_map(|word| word.rsplit_once("::")) {
+        let text = fs::read_to_string(folder.join(file.replace("::", "/")).with_extension("rs"));
+        let text = text.unwrap_or_else(|error| panic!("{file}: {error}"));
+        assert!(text.contains(&format!("#[test]\nfn {test}() {{")), "{file}::{test} is no test");
+        found += 1;
+    }
+    let rows = SECURITY.lines().filter(|line| line.starts_with("| ")).count();
+    assert!(found > rows && rows > 20, "{found} tests for {rows} threats");
+}
+
+#[test]
+fn the_snippet() {
+    let (ok, printed) = config(SNIPPET).check();
+    assert!(ok, "{printed}");
+    assert_eq!(address(SNIPPET, "", ""), "127.0.0.1");
+}
+
+#[test]
+fn the_readme_starts_with_what_works() {
+    assert!(blocks()[0].contains("load_module") && blocks()[0].contains("clerk_proxy https://"));
+    assert_eq!(address(blocks()[0], "", "X-Forwarded-For: 6.6.6.6\r\n"), "127.0.0.1");
+}
+
+#[test]
+fn a_block_of_the_users_own() {
+    let reply = json(200, "", r#"{"ok":true}"#);
+    let fapi = Fapi::answering(Some(CA.server(&["frontend-api.clerk.dev"])), reply);
+    let server = format!("server 127.0.0.1:{}", fapi.port);
+    let block = block("upstream=https://clerk_fapi");
+    let config = config(&block.replace("server frontend-api.clerk.dev:443", &server));
+    let ca = config.folder.path().join("ca.pem");
+    let nginx = config.env("SSL_CERT_FILE", &ca.to_string_lossy()).start();
+    assert_eq!(nginx.get("/__clerk/v1").status, 200);
+    let request = fapi.only();
+    assert_eq!(request.one("Host"), "frontend-api.clerk.dev");
+    assert_eq!(request.sni.as_deref(), Some("frontend-api.clerk.dev"));
+    assert_eq!(request.one("Clerk-Secret-Key"), KEY);
+}
+
+#[test]
+fn caching_the_scripts() {
+    let reply = json(200, "Cache-Control: max-age=600\r\n", "script");
+    let fapi = Fapi::answering(None, reply);
+    let nginx = started(block("proxy_cache clerk;"), &fapi);
+    for (target, requests) in [("npm/x.js", 1), ("npm/x.js", 1), ("v1/client", 2), ("v1/client", 3)]
+    {
+        assert_eq!(ask(&nginx, "app.dev", &format!("/__clerk/{target}")).text(), "script");
+        assert_eq!(fapi.requests().len(), requests, "{target}");
+    }
+}
+
+const CLOUDFLARE: &str = "set_real_ip_from 173.245.48.0/20;";
+
+#[test]
+fn behind_cloudflare() {
+    let block = block(CLOUDFLARE);
+    let near = block.replace(CLOUDFLARE, "set_real_ip_from 127.0.0.0/8;");
+    let forged = "X-Forwarded-For: 6.6.6.6\r\n";
+    for client in ["203.0.113.9", "2001:db8::9"] {
+        let headers = format!("CF-Connecting-IP: {client}\r\n{forged}");
+        assert_eq!(address(&near, "", &headers), client);
+        // All users count as one.
+        let bare = without(&near, &["set_real_ip_from", "real_ip_header"]);
+        assert_eq!(address(&bare, "", &headers), "127.0.0.1");
+        let half = without(&near, &["real_ip_header"]);
+        assert_eq!(address(&half, "", &headers), "127.0.0.1");
+        // Who is not Cloudflare is not believed.
+        assert_eq!(address(block, "", &headers), "127.0.0.1");
+    }
+    assert_eq!(address(&near, "", forged), "127.0.0.1");
+}
+
+#[test]
+fn behind_cloudfront() {
+    let block = block("$http_cloudfront_viewer_address;");
+    let bare = without(block, &["clerk_proxy_client_ip"]);
+    for (viewer, client) in [
+        ("203.0.113.9:50000", "203.0.113.9"),
+        ("2001:db8::9:50000", "2001:db8::9"),
+        ("2001:db8::9:443", "2001:db8::9"),
+    ] {
+        let forged = "X-Forwarded-For: 6.6.6.6, 203.0.113.9\r\n";
+        let headers = format!("CloudFront-Viewer-Address: {viewer}\r\n{forged}");
+        assert_eq!(address(block, "", &headers), client);
+        assert_eq!(address(&bare, "", &headers), "127.0.0.1");
+        // It was not added to the origin request policy.
+        assert_eq!(address(block, "", forged), "127.0.0.1");
+        // A variable of another name takes the port for a part of the address, or the whole for none.
+        let other = block.replace("$http_cloudfront", "$http_other");
+        let headers = format!("Other-Viewer-Address: {viewer}\r\n");
+        assert_eq!(address(&other, "", &headers) == client, viewer.contains('.'));
+    }
+}
+
+#[test]
+fn behind_a_load_balancer_of_layer_4() {
+    let block = block("listen 80 proxy_protocol;").replace("10.0.0.0/8", "127.0.0.0/8");
+    let forged = "X-Forwarded-For: 6.6.6.6\r\n";
+    for (family, client) in [("TCP4", "203.0.113.9"), ("TCP6", "2001:db8::9")] {
+        let front = format!("PROXY {family} {client} {client} 50000 443\r\n");
+        assert_eq!(address(&block, &front, forged), client);
+        let bare = without(&block, &["set_real_ip_from", "real_ip_header"]);
+        assert_eq!(address(&bare, &front, forged), "127.0.0.1");
+        // One of the two sides does not speak it.
+        let fapi = Fapi::plain();
+        let deaf = started(&block.replace("80 proxy_protocol;", "80;"), &fapi);
+        let reply = deaf.send(format!("{front}GET /__clerk/v1 HTTP/1.1\r\nHost: a\r\n\r\n"));
+        assert_eq!(reply.status, 400);
+        assert!(is_ignored(&started(&block, &fapi), "app.dev"));
+        assert!(fapi.requests().is_empty());
+    }
+}
+
+#[test]
+fn in_kubernetes() {
+    let block = block("real_ip_recursive on;").replace("10.0.0.0/8", "127.0.0.0/8");
+    let headers = "X-Forwarded-For: 6.6.6.6, 203.0.113.9, 127.0.0.7\r\n";
+    assert_eq!(address(&block, "", headers), "203.0.113.9");
+    let near = without(&block, &["real_ip_recursive"]);
+    assert_eq!(address(&near, "", headers), "127.0.0.7");
+    let bare = without(&block, &["set_real_ip_from", "real_ip"]);
+    assert_eq!(address(&bare, "", headers), "127.0.0.1");
+}
+
+/// The server that the README wants beside those of several domains.
+fn with_default_server(block: &str) -> String {
+    let line = "listen 80 default_server; return 444;";
+    assert!(README.contains(line));
+    format!("{block}\nserver {{ {line} }}")
+}
+
+/// Whether nginx closes without a word.
+fn is_ignored(nginx: &Nginx, host: &str) -> bool {
+    let mut stream = nginx.connect();
+    let request = format!("GET /__clerk/v1 HTTP/1.1\r\nHost: {host}\r\n\r\n");
+    stream.write_all(request.as_bytes()).expect("nginx reads");
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes).expect("an end");
+    bytes.is_empty()
+}
+
+#[test]
+fn several_domains() {
+    let block = block("map $host $clerk_key");
+    let expected = [
+        ("app.dev", "https://app.dev/__clerk", "sk_live_KEY_OF_APP"),
+        ("shop.example", "https://shop.example/__clerk", "sk_live_KEY_OF_SHOP"),
+    ];
+    for text in [block.to_owned(), with_default_server(block)] {
+        let fapi = Fapi::plain();
+        let nginx = started(&text, &fapi);
+        for (index, (host, url, key)) in expected.into_iter().enumerate() {
+            assert_eq!(ask(&nginx, host, "/__clerk/v1").status, 200);
+            assert_eq!(tenant(&fapi.wait_for(index + 1)[index])[..3], [url, key, host]);
+        }
+        if text == block {
+            let reply = ask(&nginx, "evil.example", "/__clerk/v1");
+            assert_json(&reply, 500, "proxy_configuration_error");
+        } else {
+            assert!(is_ignored(&nginx, "evil.example"));
+        }
+        assert_eq!(fapi.requests().len(), 2);
+    }
+    // One key for all: the second domain's users are looked for in the first one's instance.
+    let fapi = Fapi::plain();
+    let nginx = started(&block.replace(" secret_key=$clerk_key", ""), &fapi);
+    assert_eq!(ask(&nginx, "shop.example", "/__clerk/v1").status, 200);
+    assert_eq!(tenant(&fapi.only())[..2], ["https://shop.example/__clerk", KEY]);
+    // One URL for all: redirects and cookies are those of the first domain.
+    let fapi = Fapi::plain();
+    let nginx = started(&block.replace("https://$host/", "https://app.dev/"), &fapi);
+    assert_eq!(ask(&nginx, "shop.example", "/__clerk/v1").status, 200);
+    assert_eq!(tenant(&fapi.only())[..2], ["https://app.dev/__clerk", "sk_live_KEY_OF_SHOP"]);
+}
+
+#[test]
+fn satellites() {
+    let block = block("satellite.example");
+    let fapi = Fapi::plain();
+    let nginx = started(&with_default_server(block), &fapi);
+    for (index, host) in ["app.dev", "satellite.example"].into_iter().enumerate() {
+        assert_eq!(ask(&nginx, host, "/__clerk/v1").status, 200);
+        let url = format!("https://{host}/__clerk");
+        let request = &fapi.wait_for(index + 1)[index];
+        assert_eq!(tenant(request), [url.as_str(), KEY, host, "https"]);
+    }
+    assert!(is_ignored(&nginx, "evil.example"));
+    assert_eq!(fapi.requests().len(), 2);
+    // Without that server whatever a client says is sent, beside the key.
+    let fapi = Fapi::plain();
+    let nginx = started(block, &fapi);
+    assert_eq!(ask(&nginx, "evil.example", "/__clerk/v1").status, 200);
+    assert_eq!(tenant(&fapi.only())[..2], ["https://evil.example/__clerk", KEY]);
+}
+
+/// What the text says of the log: a reply with its upstream, and one of nginx's own.
+#[test]
+fn logs() {
+    let fapi = Fapi::plain();
+    let nginx = started(block("log_format clerk"), &fapi);
+    assert_eq!(nginx.get("/__clerk/v1/client?__session=secret").status, 200);
+    assert_eq!(nginx.get("/__clerk/../x").status, 404);
+    let log = nginx.config.folder.read("logs/clerk.log");
+    let (front, rest) = log.split_once(" upstream ").expect("a line");
+    assert!(
+        front.starts_with("127.0.0.1 [") && front.contains("] \"GET /__clerk/v1/client\" 200 0.")
+    );
+    assert!(rest.starts_with(&format!("127.0.0.1:{} 200 connect 0.", fapi.port)), "{log}");
+    assert_eq!((log.lines().count(), log.contains("secret")), (1, false), "{log}");
+}
+
+/// What stands in the README as a message of nginx is one.
+#[test]
+fn headings_of_the_troubleshooting() {
+    let (_, section) = README.split_once("\n## Troubleshooting\n").expect("the section");
+    let (section, _) = section.split_once("\n### In the browser\n").expect("its next part");
+    let line = "clerk_proxy https://app.dev/__clerk";
+    for (lines, said) in [
+        (
+            format!("location /__clerk/ {{ {line} upstream=http://127.0.0.1:1; }}"),
+            "environment variable \"CLERK_SECRET_KEY\" in \"clerk_proxy\": it is not set",
+        ),
+        (
+            format!("location /clerk/ {{ {line} secret_key=%KEY%; }}"),
+            "does not fit location \"/clerk/\"",
+        ),
+        (
+            format!(
+                "location /__clerk/ {{ {line} secret_key=%KEY%; proxy_pass http://127.0.0.1:1; }}"
+            ),
+            "conflicts with another content handler in location \"/__clerk/\"",
+        ),
+        (
+            format!(
+                "location /__clerk/ {{ {line} secret_key=%KEY% upstream=http://x.invalid:443; }}"
+            ),
+            "host not found in upstream \"x.invalid:443\" of \"clerk_proxy\"",
+        ),
+    ] {
+        let (_, printed) = Config::server(&lines).check();
+        assert!(printed.contains(said), "{printed}");
+        let heading = said.replace("x.invalid", "frontend-api.clerk.dev");
+        let heading = heading.replace("\"/clerk/\"", "\"…\"").replace("\"/__clerk/\"", "\"…\"");
+        assert!(section.contains(&format!("**`{heading}`**")), "the README lacks {heading}");
+    }
+    let (_, printed) = Config::server("location / { clerk_proxie x; }").check();
+    assert!(printed.contains("unknown directive \"clerk_proxie\""), "{printed}");
+}
