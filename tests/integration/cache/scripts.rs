@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use crate::configuration::config;
+use crate::kit::assert::assert_json;
+use crate::kit::domains::ask;
 use crate::kit::fapi::{json, Fapi, Request, CA};
 use crate::kit::harness::{Config, Nginx, Reply};
-use crate::replies::errors::{assert_json, read_one};
-use crate::tenants::domains::ask;
+use crate::kit::printed::{expect, good, location};
 
 const SCRIPT: &str = "/npm/@clerk/clerk-js@6.40.0/dist/clerk.browser.js";
 const PUBLIC: &str = "Cache-Control: public, max-age=600\r\n";
@@ -333,7 +333,7 @@ fn no_user_has_a_say_in_what_others_get() {
 #[test]
 fn lines_of_the_user_that_would_undo_it() {
     let location = |lines: &str| {
-        config::location(&format!(
+        location(&format!(
             "clerk_proxy https://app.dev/__clerk secret_key=%KEY% upstream=http://127.0.0.1:1;\n{lines}"
         ))
         .http("proxy_cache_path %DIR%/cache keys_zone=c:64k;\n")
@@ -365,16 +365,16 @@ fn lines_of_the_user_that_would_undo_it() {
              by what the Frontend API says and by URI, remove one of the two"
         );
         for cache in ["proxy_cache c;", "proxy_cache $arg_x;"] {
-            config::expect(&location(&format!("{line}; {cache}")), 5, &message);
-            config::expect(&location(&format!("{cache} {line};")), 5, &message);
+            expect(&location(&format!("{line}; {cache}")), 5, &message);
+            expect(&location(&format!("{cache} {line};")), 5, &message);
         }
-        config::good(&location(&format!("{line};")));
-        config::good(&location(&format!("{line}; proxy_cache off;")));
+        good(&location(&format!("{line};")));
+        good(&location(&format!("{line}; proxy_cache off;")));
     }
     let cookie = "proxy_set_header Cookie $http_x; proxy_cache_path %DIR%/d keys_zone=d:64k;\n";
     let (ok, printed) = location("proxy_cache d;").http(cookie).check();
     assert!(!ok && printed.contains("\"proxy_set_header Cookie\" conflicts with"), "{printed}");
-    config::good(&location(
+    good(&location(
         "proxy_cache c; proxy_ignore_headers X-Accel-Limit-Rate; proxy_cache_methods POST;",
     ));
     let (ok, printed) = location("proxy_cache nowhere;").check();
@@ -555,7 +555,7 @@ fn an_old_script_is_sent_while_it_is_asked_for_anew() {
     let ask = |nginx: &Nginx| {
         let mut stream = nginx.connect();
         stream.write_all(head.as_bytes()).unwrap();
-        read_one(&mut stream).text()
+        Reply::read(&mut stream).text()
     };
     nginx.until("the script is old", |nginx| {
         // Nobody is answered by the Frontend API now.

@@ -4,10 +4,9 @@ use std::sync::mpsc;
 use std::sync::Mutex;
 use std::thread;
 
-use crate::kit::fapi::Fapi;
+use crate::kit::assert::assert_json;
+use crate::kit::fapi::{answer_well, Fapi};
 use crate::kit::harness::{free_port, Config, Nginx, PATIENCE};
-use crate::replies::errors::assert_json;
-use crate::replies::failures::{answer_well, errors};
 
 #[test]
 fn a_block_of_the_user() {
@@ -64,7 +63,7 @@ fn a_server_that_fails_is_left_out_for_a_while() {
     ));
     get(&nginx, 12);
     assert_eq!((one.requests().len(), two.requests().len()), (6, 6));
-    let errors = errors(&nginx);
+    let errors = nginx.errors();
     assert!(errors.len() == 1 && errors[0].contains("Connection refused"), "{errors:#?}");
 }
 
@@ -75,7 +74,7 @@ fn a_server_is_tried_as_often_as_the_block_says() {
         with_block(&format!("server 127.0.0.1:{}; server 127.0.0.1:{dead} max_fails=3;", one.port));
     get(&nginx, 12);
     assert_eq!(one.requests().len(), 12);
-    assert_eq!(errors(&nginx).len(), 3);
+    assert_eq!(nginx.errors().len(), 3);
 }
 
 #[test]
@@ -92,7 +91,7 @@ fn a_backup_server() {
     get(&nginx, 4);
     assert_eq!(backup.requests().len(), 4);
     // Once it has failed the primary is not asked for 10 s.
-    assert_eq!(errors(&nginx).len(), 1);
+    assert_eq!(nginx.errors().len(), 1);
 }
 
 #[test]
@@ -102,7 +101,7 @@ fn no_server_is_left() {
     for _ in 0..2 {
         assert_json(&nginx.get("/__clerk/v1"), 502, "proxy_request_failed");
     }
-    let errors = errors(&nginx);
+    let errors = nginx.errors();
     let last = errors.last().expect("errors");
     assert!(errors.len() == 3 && last.contains("no live upstreams"), "{errors:#?}");
 }

@@ -1,29 +1,7 @@
 //! What `nginx -t` says: every mistake is one `[emerg]` line that names the directive, the value, the cure,
 //! the file and the line.
 
-use crate::kit::harness::{Config, KEY};
-
-/// Checks that the `[emerg]` lines are just this message, citing the configuration's line `line`.
-pub fn expect(config: &Config, line: usize, message: &str) {
-    let (ok, printed) = config.check();
-    let file = config.folder.path().join("nginx.conf");
-    let expected = format!("{message} in {}:{line}", file.display());
-    let errors: Vec<&str> =
-        printed.lines().filter_map(|line| line.strip_prefix("nginx: [emerg] ")).collect();
-    assert_eq!(errors, [expected], "from\n{}\n{printed}", config.shown());
-    assert!(!ok && !printed.contains(KEY));
-}
-
-pub fn good(config: &Config) -> String {
-    let (ok, printed) = config.check();
-    assert!(ok, "from\n{}\n{printed}", config.shown());
-    printed
-}
-
-/// `location /__clerk/ { LINES }`, whose first line is line 5 of the file.
-pub fn location(lines: &str) -> Config {
-    Config::server(&format!("location /__clerk/ {{\n{lines}\n}}"))
-}
+use crate::kit::printed::{expect, location};
 
 fn url(value: &str, fault: &str) -> (String, String) {
     let message = format!(

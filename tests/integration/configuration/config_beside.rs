@@ -1,7 +1,7 @@
 //! What `nginx -t` says of where a `clerk_proxy` line stands and of what stands beside it.
 
-use crate::configuration::config::{expect, good, location};
 use crate::kit::harness::Config;
+use crate::kit::printed::{expect, good, location};
 
 #[test]
 fn contexts() {

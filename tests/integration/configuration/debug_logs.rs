@@ -1,9 +1,8 @@
 //! The `[warn]` line of logs with the headers of requests, which a build of nginx with debugging writes.
 
-use crate::configuration::warnings::{location, warn, LINE};
-use crate::key::secrets::debug_build;
 use crate::kit::fapi::Fapi;
-use crate::kit::harness::{Config, KEY};
+use crate::kit::harness::{debug_build, Config, KEY};
+use crate::kit::printed::{location, warn, LINE};
 
 const TEXT: &str =
     "\"error_log\" at level \"debug\" shows the secret key of \"clerk_proxy\" in this nginx, which is built \

@@ -4,7 +4,6 @@
 //! long form.
 
 use std::collections::BTreeMap;
-use std::env;
 use std::io::{ErrorKind, Read, Write};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,13 +15,7 @@ use rcgen::CertificateParams;
 use crate::kit::dns_server::{private_etc, resolv_conf};
 use crate::kit::fapi::{Fapi, Request, CA};
 use crate::kit::grammar::{beside_clerk, plain, smallest, text, Grammar, Node};
-use crate::kit::harness::{Config, Nginx, KEY};
-
-/// How many stand for a number in the environment.
-pub fn number(variable: &str, default: u64) -> u64 {
-    let text = env::var(variable).ok();
-    text.map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{variable}={text}")))
-}
+use crate::kit::harness::{number, Config, Nginx, KEY};
 
 /// What nginx may connect to.
 struct World {

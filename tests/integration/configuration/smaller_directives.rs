@@ -1,10 +1,10 @@
 //! What `nginx -t` says of the directives beside `clerk_proxy`.
 
-use crate::configuration::warnings::{expect, location, warn, KEYLESS, LINE};
 use crate::kit::harness::{Config, KEY};
+use crate::kit::printed::{location, says, warn, KEYLESS, LINE};
 
 fn emerg(config: &Config, line: usize, message: &str) {
-    expect(config, "emerg", &[(line, message)]);
+    says(config, "emerg", &[(line, message)]);
 }
 
 #[test]

@@ -4,35 +4,7 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 
 use crate::kit::harness::{Config, KEY};
-
-pub const LINE: &str =
-    "clerk_proxy https://app.dev/__clerk secret_key=%KEY% upstream=http://127.0.0.1:1;";
-pub const KEYLESS: &str = "clerk_proxy https://app.dev/__clerk upstream=http://127.0.0.1:1;";
-
-/// Checks that `nginx -t` says just this at this level, each text with the file and this line of it.
-pub fn expect(config: &Config, level: &str, messages: &[(usize, &str)]) {
-    let (ok, printed) = config.check();
-    let file = config.folder.path().join("nginx.conf");
-    let cited = |&(line, text): &(usize, &str)| {
-        let place =
-            if line == 0 { String::new() } else { format!(" in {}:{line}", file.display()) };
-        format!("nginx: [{level}] {text}{place}")
-    };
-    let expected: Vec<String> = messages.iter().map(cited).collect();
-    let got: Vec<&str> = printed.lines().filter(|line| line.starts_with("nginx: [")).collect();
-    assert_eq!(got, expected, "from\n{}", config.shown());
-    assert_eq!(ok, level == "warn", "{printed}");
-    assert!(!printed.contains(KEY) && !config.folder.read("logs/error.log").contains(KEY));
-}
-
-pub fn warn(config: &Config, messages: &[(usize, &str)]) {
-    expect(config, "warn", messages);
-}
-
-/// `location /__clerk/ { LINES }`, whose first line is line 5 of the file.
-pub fn location(lines: &str) -> Config {
-    Config::server(&format!("location /__clerk/ {{\n{lines}\n}}"))
-}
+use crate::kit::printed::{location, warn, KEYLESS, LINE};
 
 /// Gives the configuration file this mode.
 fn readable(mut config: Config, mode: u32) -> Config {

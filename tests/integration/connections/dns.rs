@@ -3,41 +3,12 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use crate::kit::dns_server::{private_etc, resolv_conf, Dns, Subnet};
+use crate::kit::dns_server::{addresses, config, line, logging, resolv_conf, Dns, Subnet};
 use crate::kit::fapi::Fapi;
 use crate::kit::harness::{free_port, Config, Nginx};
 
 /// Less than the ten seconds after which a name is looked up in any case.
 const AT_ONCE: Duration = Duration::from_secs(6);
-
-/// nginx with `/__clerk/` for the origin, in a mount namespace, with all in its log that there is to say.
-pub fn config(origin: &str, resolv_conf: &str) -> Config {
-    let server =
-        Config::server(&format!("{}\nlocation / {{ return 204; }}", line("__clerk", origin)));
-    logging(server, resolv_conf)
-}
-
-pub fn logging(config: Config, resolv_conf: &str) -> Config {
-    private_etc(config, resolv_conf).main("error_log logs/error.log info;")
-}
-
-/// A location on one line.
-pub fn line(path: &str, origin: &str) -> String {
-    format!(
-        "location /{path}/ {{ clerk_proxy https://app.dev/{path} secret_key=%KEY% upstream={origin}; \
-         add_header X-Worker $pid; }}"
-    )
-}
-
-pub fn count(nginx: &Nginx, text: &str) -> usize {
-    nginx.error_log().matches(text).count()
-}
-
-/// The message that the addresses of `fapi.test` are others now.
-pub fn addresses(list: &[IpAddr]) -> String {
-    let list: Vec<String> = list.iter().map(IpAddr::to_string).collect();
-    format!("addresses of \"fapi.test\" of \"clerk_proxy\": {}", list.join(", "))
-}
 
 /// Asks until this stand-in answers, which nothing but a look-up at once can bring about.
 fn until_at(nginx: &mut Nginx, fapi: &Fapi, what: &str) {
@@ -73,14 +44,14 @@ fn nginx_starts_before_its_name_can_be_resolved() {
     assert_eq!((reply.status, reply.all("Cache-Control")), (502, vec!["no-store"]));
     assert!(reply.text().contains(r#""code":"proxy_request_failed""#), "{}", reply.text());
     assert_eq!(nginx.get("/").status, 204);
-    assert_eq!(count(&nginx, &warning), 1);
+    assert_eq!(nginx.count(&warning), 1);
 
     // What the reload finds is used at once.
     dns.answer("fapi.test", &[net.ip(2)]);
     let fapi = Fapi::at(net.ip(2), port);
     nginx.reload();
     until_at(&mut nginx, &fapi, "the name is found");
-    assert_eq!(count(&nginx, &warning), 1);
+    assert_eq!(nginx.count(&warning), 1);
 }
 
 /// All that a name can do in ten seconds, at once: it moves, stays, comes up, or nobody asks for it.
@@ -112,7 +83,7 @@ fn names_are_looked_up_every_ten_seconds() {
     dns.answer("late.test", &[net.ip(2), net.ip(3)]);
     nginx.until("the names are looked up again", |nginx| {
         let late = addresses(&[net.ip(2), net.ip(3)]).replace("fapi.test", "late.test");
-        [addresses(&[net.ip(3)]), late].iter().all(|text| count(nginx, text) == 1)
+        [addresses(&[net.ip(3)]), late].iter().all(|text| nginx.count(text) == 1)
             && dns.queries("kept.test") >= 6
     });
     assert!(start.elapsed() > Duration::from_secs(8), "after {:?}", start.elapsed());
@@ -135,8 +106,8 @@ fn names_are_looked_up_every_ten_seconds() {
     }
     assert_eq!((before, from(&old, "fapi").len(), from(&new, "fapi").len()), (4, 4, 6));
     assert_eq!(kept, [connections(&old), connections(&new)], "connections that were kept");
-    assert_eq!(count(&nginx, "addresses of \"kept.test\""), 0);
-    assert_eq!(count(&nginx, "\"late.test\" of \"clerk_proxy\" is resolved again"), 1);
+    assert_eq!(nginx.count("addresses of \"kept.test\""), 0);
+    assert_eq!(nginx.count("\"late.test\" of \"clerk_proxy\" is resolved again"), 1);
     // A name that nobody asks for is not looked up until someone does.
     assert_eq!(dns.queries("idle.test"), 4);
     assert_eq!(nginx.get("/idle/v1").status, 200);
@@ -167,7 +138,7 @@ fn a_failed_connection_makes_nginx_look_at_once() {
     assert!(queries >= 6 && queries as u64 <= most, "{queries} queries");
     dns.answer("fapi.test", &[net.ip(3)]);
     until_at(&mut nginx, &new, "the new address answers");
-    assert_eq!(count(&nginx, &addresses(&[net.ip(3)])), 1);
+    assert_eq!(nginx.count(&addresses(&[net.ip(3)])), 1);
 }
 
 #[test]
@@ -238,7 +209,7 @@ fn a_reload_can_change_name_and_port() {
     // One that fails changes nothing.
     nginx.config.folder.write("nginx.conf", text.replace("return 204", "nonsense"));
     nginx.signal("HUP");
-    nginx.until("the reload has failed", |nginx| count(nginx, "unknown directive") > 0);
+    nginx.until("the reload has failed", |nginx| nginx.count("unknown directive") > 0);
     assert_eq!(nginx.get("/__clerk/v1").status, 200);
     assert_eq!(
         fapi.requests().iter().map(|request| request.connection).collect::<Vec<_>>(),

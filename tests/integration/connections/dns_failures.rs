@@ -5,8 +5,9 @@ use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::connections::dns::{addresses, config, count, line, logging};
-use crate::kit::dns_server::{patient_resolv_conf, resolv_conf, Dns, Mode, Subnet};
+use crate::kit::dns_server::{
+    addresses, config, line, logging, patient_resolv_conf, resolv_conf, Dns, Mode, Subnet,
+};
 use crate::kit::fapi::Fapi;
 use crate::kit::harness::{free_port, kill, Config, Nginx};
 
@@ -46,20 +47,16 @@ fn a_failed_look_up_changes_nothing() {
         let what = format!("{mode:?}");
         dns.set("fapi.test", mode);
         reload(&mut nginx);
-        nginx.until(&what, |nginx| count(nginx, FAILED) == index + 1);
+        nginx.until(&what, |nginx| nginx.count(FAILED) == index + 1);
         // The next look-up, which is no news.
         let queries = dns.queries("fapi.test");
         reload(&mut nginx);
         dns.wait_for("fapi.test", queries + 2);
-        assert_eq!(
-            (count(&nginx, FAILED), count(&nginx, GOOD_AGAIN)),
-            (index + 1, index),
-            "{what}"
-        );
+        assert_eq!((nginx.count(FAILED), nginx.count(GOOD_AGAIN)), (index + 1, index), "{what}");
 
         dns.answer("fapi.test", &[net.ip(2)]);
         reload(&mut nginx);
-        nginx.until("resolved again", |nginx| count(nginx, GOOD_AGAIN) == index + 1);
+        nginx.until("resolved again", |nginx| nginx.count(GOOD_AGAIN) == index + 1);
     }
     let log = nginx.error_log();
     let warnings: Vec<&str> = log.lines().filter(|line| line.contains(FAILED)).collect();
@@ -72,7 +69,7 @@ fn a_failed_look_up_changes_nothing() {
         // Not a line about a request.
         assert_eq!(rest, "", "{warning}");
     }
-    assert_eq!(count(&nginx, "addresses of "), 0);
+    assert_eq!(nginx.count("addresses of "), 0);
     assert_eq!(fapi.requests().len(), 30);
 }
 
@@ -134,7 +131,7 @@ fn a_look_up_that_dies_with_its_worker_is_done_by_the_next() {
     let worker = nginx.workers()[0];
     dns.answer("fapi.test", &[net.ip(3)]);
     kill("KILL", worker);
-    nginx.until("the next worker has looked", |nginx| count(nginx, &addresses(&[net.ip(3)])) == 1);
+    nginx.until("the next worker has looked", |nginx| nginx.count(&addresses(&[net.ip(3)])) == 1);
     assert_eq!(nginx.get("/__clerk/v1").status, 200);
     assert_eq!(new.requests().len(), 1);
 }
@@ -167,15 +164,15 @@ fn one_worker_looks_for_all() {
 
     dns.set("fapi.test", Mode::Servfail);
     nginx.reload();
-    nginx.until("the look-up fails", |nginx| count(nginx, FAILED) > 0);
+    nginx.until("the look-up fails", |nginx| nginx.count(FAILED) > 0);
     ask_both(&mut nginx);
-    assert_eq!((dns.queries("fapi.test"), count(&nginx, FAILED)), (6, 1));
+    assert_eq!((dns.queries("fapi.test"), nginx.count(FAILED)), (6, 1));
 
     dns.answer("fapi.test", &[net.ip(3)]);
     let before = old.requests().len();
     nginx.reload();
     let changed = addresses(&[net.ip(3)]);
-    nginx.until("the addresses change", |nginx| count(nginx, &changed) > 0);
+    nginx.until("the addresses change", |nginx| nginx.count(&changed) > 0);
     assert_eq!(old.requests().len(), before);
     ask_both(&mut nginx);
     assert_eq!(old.requests().len(), before);
@@ -189,7 +186,7 @@ fn one_worker_looks_for_all() {
     nginx.until("a look-up at once", |nginx| nginx.get("/__clerk/v1").status == 200);
     ask_both(&mut nginx);
     assert!(other.requests().len() >= 2);
-    let log = [count(&nginx, "addresses of"), count(&nginx, FAILED), count(&nginx, GOOD_AGAIN)];
+    let log = [nginx.count("addresses of"), nginx.count(FAILED), nginx.count(GOOD_AGAIN)];
     assert_eq!(log, [2, 1, 1]);
 }
 
@@ -233,7 +230,7 @@ fn a_dead_address_among_others_is_never_seen() {
         assert_eq!(nginx.get("/__clerk/v1").status, 200);
     }
     nginx.stop();
-    assert_eq!(count(&nginx, "no live upstreams"), 0);
+    assert_eq!(nginx.count("no live upstreams"), 0);
 }
 
 /// Open files and kilobytes in memory of the master process.
@@ -265,7 +262,7 @@ fn a_hundred_reloads() {
     }
     assert_eq!(nginx.get("/unknown/v1").status, 502);
     assert_eq!(fapi.requests().len(), 300);
-    assert_eq!(count(&nginx, "addresses of"), 0);
+    assert_eq!(nginx.count("addresses of"), 0);
     nginx.until("no file is left open", |nginx| footprint(nginx).0 <= before.0);
     let (_, memory) = footprint(&nginx);
     assert!(memory < before.1 + 512, "{} KB became {memory} KB", before.1);

@@ -7,23 +7,20 @@ use std::sync::{mpsc, Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::kit::fapi::{json, Fapi, Request, CA};
+use crate::kit::assert::{assert_fails, assert_json, assert_well, IN_TIME};
+use crate::kit::fapi::{answer_well, json, Fapi, Request, CA};
 use crate::kit::harness::{free_port, Config, Nginx, PATIENCE};
+use crate::kit::location::{location, nginx, one_and_all};
 use crate::kit::raw::{read_until, reset, serve_well, Raw};
-use crate::replies::errors::assert_json;
-use crate::replies::failures::{
-    answer_well, ask, assert_fails, assert_well, errors, nginx, IN_TIME,
-};
-use crate::requests::forwarding;
 
 #[test]
 fn connections_that_are_refused() {
     let port = free_port();
-    let nginx = nginx(port, "");
+    let nginx = one_and_all(port, "");
     let why = "connect() failed (111: Connection refused) while connecting to upstream";
     for method in ["GET", "POST", "GET"] {
         assert_fails(&nginx, method, "/one/bad", 502, &[why]);
-        assert_json(&ask(&nginx, method, "/all/bad"), 502, "proxy_request_failed");
+        assert_json(&nginx.ask(method, "/all/bad"), 502, "proxy_request_failed");
     }
     let listener = TcpListener::bind(("127.0.0.1", port)).expect("still a free port");
     let _fapi = Raw::listen(listener, serve_well);
@@ -50,7 +47,7 @@ fn connections_that_end_at_once() {
                 serve_well(stream);
             }
         });
-        let nginx = nginx(fapi.port, "");
+        let nginx = one_and_all(fapi.port, "");
         let why = [
             "upstream prematurely closed connection while",
             "(104: Connection reset by peer) while",
@@ -74,17 +71,17 @@ fn connections_that_nobody_takes() {
     while let Ok(stream) = TcpStream::connect_timeout(&address, Duration::from_millis(100)) {
         queue.push(stream);
     }
-    let nginx = nginx(address.port(), "");
+    let nginx = one_and_all(address.port(), "");
     let why = "upstream timed out (110: Connection timed out) while connecting to upstream";
     thread::scope(|scope| {
         // At once, since each takes 3 s.
-        let post = scope.spawn(|| ask(&nginx, "POST", "/one/bad"));
+        let post = scope.spawn(|| nginx.ask("POST", "/one/bad"));
         let start = Instant::now();
-        assert_json(&ask(&nginx, "GET", "/one/bad"), 504, "proxy_request_failed");
+        assert_json(&nginx.ask("GET", "/one/bad"), 504, "proxy_request_failed");
         assert!(start.elapsed() < IN_TIME, "{:?}", start.elapsed());
         assert_json(&post.join().unwrap(), 504, "proxy_request_failed");
     });
-    let log = errors(&nginx);
+    let log = nginx.errors();
     assert!(log.len() == 2 && log.iter().all(|line| line.contains(why)), "{log:#?}");
     drop(queue);
     let _fapi = Raw::listen(listener, serve_well);
@@ -102,9 +99,9 @@ fn ending_once(tls: bool) -> Fapi {
 /// nginx in front of it, with a connection to each address of "localhost" kept.
 fn warm(fapi: &Fapi, tls: bool) -> Nginx {
     let nginx = if tls {
-        forwarding::nginx(fapi, "")
+        nginx(fapi, "")
     } else {
-        let location = forwarding::location(fapi, "").replace("https://local", "http://local");
+        let location = location(fapi, "").replace("https://local", "http://local");
         Config::server(&location).start()
     };
     for _ in 0..4 {
@@ -123,7 +120,7 @@ fn a_kept_connection_that_dies_under_a_get() {
     for tls in [false, true] {
         let fapi = ending_once(tls);
         let nginx = warm(&fapi, tls);
-        assert_eq!(ask(&nginx, "GET", "/__clerk/bad").status, 200);
+        assert_eq!(nginx.ask("GET", "/__clerk/bad").status, 200);
         let bad = bad(&fapi);
         assert_eq!(bad.len(), 2);
         // The first went over a connection that was there before.
@@ -148,7 +145,7 @@ fn a_request_that_is_sent_again_is_the_same() {
         ))
         .start();
         assert_eq!(nginx.get("/__clerk/good").status, 200);
-        assert_eq!(ask(&nginx, "GET", "/__clerk/bad").status, 200);
+        assert_eq!(nginx.ask("GET", "/__clerk/bad").status, 200);
         let requests: Vec<_> = fapi.requests().into_iter().filter(|r| r.target() == bad).collect();
         assert_eq!(requests.len(), 2);
         assert_eq!(
@@ -157,7 +154,7 @@ fn a_request_that_is_sent_again_is_the_same() {
         );
         assert_ne!(requests[0].connection, requests[1].connection);
         // The error log names what was sent.
-        let errors = errors(&nginx);
+        let errors = nginx.errors();
         let sent = format!("upstream: \"http://127.0.0.1:{}{bad}\"", fapi.port);
         assert!(errors.iter().all(|line| line.contains(&sent)), "{errors:#?}");
     }
@@ -169,10 +166,10 @@ fn a_kept_connection_that_dies_under_a_post() {
         for method in ["POST", "PATCH"] {
             let fapi = ending_once(tls);
             let nginx = warm(&fapi, tls);
-            let reply = ask(&nginx, method, "/__clerk/bad");
+            let reply = nginx.ask(method, "/__clerk/bad");
             assert_json(&reply, 502, "proxy_request_failed");
             // Whatever came after this request came after a second one as well.
-            assert_eq!(ask(&nginx, "GET", "/__clerk/good").status, 200);
+            assert_eq!(nginx.ask("GET", "/__clerk/good").status, 200);
             let bad = bad(&fapi);
             assert_eq!(bad.len(), 1, "a {method} was sent twice");
             assert!(fapi.requests()[..4].iter().any(|r| r.connection == bad[0].connection));
@@ -192,11 +189,11 @@ fn a_kept_connection_that_is_reset() {
             reset(stream);
         }
     });
-    let nginx = nginx(fapi.port, "");
+    let nginx = one_and_all(fapi.port, "");
     for (method, status, connections) in
         [("GET", 200, 1), ("GET", 200, 2), ("POST", 502, 2), ("GET", 200, 3), ("GET", 200, 4)]
     {
-        assert_eq!(ask(&nginx, method, "/one/x").status, status, "{method}");
+        assert_eq!(nginx.ask(method, "/one/x").status, status, "{method}");
         assert_eq!(count.load(Ordering::Relaxed), connections, "{method}");
     }
 }
@@ -213,10 +210,10 @@ fn a_kept_connection_that_ends_while_idle() {
             let _ = closed.lock().unwrap().send(());
         }
     });
-    let nginx = nginx(fapi.port, "");
+    let nginx = one_and_all(fapi.port, "");
     for method in ["GET", "GET", "POST", "POST", "GET"] {
-        assert_eq!(ask(&nginx, method, "/one/good").status, 200, "{method}");
+        assert_eq!(nginx.ask(method, "/one/good").status, 200, "{method}");
         is_closed.recv_timeout(PATIENCE).expect("nginx closes its end");
     }
-    assert!(errors(&nginx).is_empty(), "{}", nginx.error_log());
+    assert!(nginx.errors().is_empty(), "{}", nginx.error_log());
 }

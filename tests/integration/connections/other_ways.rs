@@ -1,11 +1,10 @@
 //! Other ways to an upstream of `clerk_proxy`. nginx keeps connections by upstream: none may be made there that is
 //! not verified, since the key would go out over it.
 
-use crate::configuration::config::good;
+use crate::kit::domains::ask;
 use crate::kit::fapi::{json, Fapi, CA};
 use crate::kit::harness::{Config, Nginx};
-use crate::replies::failures::errors;
-use crate::tenants::domains::ask;
+use crate::kit::printed::good;
 
 #[test]
 fn blocks_that_others_use_unverified() {
@@ -31,10 +30,10 @@ fn blocks_that_others_use_unverified() {
 
 /// The request gets 500 and the log says why; nothing arrives anywhere.
 fn assert_not_admitted(nginx: &Nginx, fapi: &Fapi, name: &str, host: &str, target: &str) {
-    let (lines, bytes) = (errors(nginx).len(), fapi.received());
+    let (lines, bytes) = (nginx.errors().len(), fapi.received());
     let handshakes = fapi.handshakes().len();
     assert_eq!(ask(nginx, host, target).status, 500, "{target}");
-    let new = errors(nginx).split_off(lines);
+    let new = nginx.errors().split_off(lines);
     let expected =
         format!("upstream \"{name}\" of \"clerk_proxy\" is not for this location, client:");
     assert!(new.len() == 1 && new[0].contains(&expected), "{target}: {new:#?}");

@@ -7,61 +7,17 @@ use std::sync::{mpsc, Arc, Mutex};
 use rcgen::{date_time_ymd, Certificate, CertificateParams, KeyPair};
 use rustls::crypto::ring::sign::any_supported_type;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
-use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
+use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
-use rustls::{
-    HandshakeKind, ProtocolVersion, RootCertStore, ServerConfig, SupportedProtocolVersion,
-};
+use rustls::{HandshakeKind, ProtocolVersion, ServerConfig, SupportedProtocolVersion};
 
-use crate::kit::fapi::{json, Ca, Fapi, CA};
+use crate::kit::assert::assert_json;
+use crate::kit::fapi::{Ca, Fapi, CA};
 use crate::kit::harness::{Config, Nginx};
+use crate::kit::location::{location, nginx};
 use crate::kit::raw::Raw;
-use crate::replies::errors::assert_json;
-use crate::requests::forwarding::{location, nginx};
-
-pub const ANY: &[&SupportedProtocolVersion] = &[&TLS12, &TLS13];
-
-/// A server with these versions and this certificate.
-pub fn server(
-    versions: &[&'static SupportedProtocolVersion],
-    certificate: &(Certificate, KeyPair),
-) -> Arc<ServerConfig> {
-    asking(versions, certificate, false)
-}
-
-/// A server that takes certificates of clients by the tests' authority, or insists on one.
-pub fn asking(
-    versions: &[&'static SupportedProtocolVersion],
-    (certificate, key): &(Certificate, KeyPair),
-    insists: bool,
-) -> Arc<ServerConfig> {
-    let mut roots = RootCertStore::empty();
-    roots.add(CA.certificate().der().clone()).expect("an authority");
-    let verifier = WebPkiClientVerifier::builder(roots.into());
-    let verifier = if insists { verifier } else { verifier.allow_unauthenticated() };
-    let builder = ServerConfig::builder_with_protocol_versions(versions)
-        .with_client_cert_verifier(verifier.build().expect("a verifier"));
-    let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
-    let chain = vec![certificate.der().clone()];
-    Arc::new(builder.with_single_cert(chain, key).expect("a certificate and its key"))
-}
-
-pub fn localhost() -> CertificateParams {
-    CertificateParams::new(["localhost".to_owned()]).expect("names")
-}
-
-/// Speaks these versions of TLS as `localhost`, and keeps connections or not.
-pub fn fapi(versions: &[&'static SupportedProtocolVersion], keeps: bool) -> Fapi {
-    serving(server(versions, &CA.sign(localhost())), keeps)
-}
-
-pub fn serving(config: Arc<ServerConfig>, keeps: bool) -> Fapi {
-    Fapi::start(config, move |_, stream| {
-        let reply = json(200, if keeps { "" } else { "Connection: close\r\n" }, r#"{"ok":true}"#);
-        stream.write_all(reply.as_bytes()).is_ok() && keeps
-    })
-}
+use crate::kit::tls::{asking, fapi, localhost, server, serving, ANY};
 
 /// The request gets 502, the log says why, and the stand-in has not got a byte of it.
 fn assert_refused(nginx: &Nginx, fapi: &Fapi, why: &str) {

@@ -5,10 +5,10 @@ use std::collections::HashSet;
 use rcgen::CertificateParams;
 use rustls::{HandshakeKind, SupportedProtocolVersion};
 
-use crate::connections::tls::{asking, fapi, serving, ANY};
+use crate::kit::assert::assert_json;
 use crate::kit::fapi::{Ca, Fapi, CA};
 use crate::kit::harness::{Config, Nginx};
-use crate::replies::errors::assert_json;
+use crate::kit::tls::{asking, fapi, serving, ANY};
 
 /// Each version of TLS, on connections that are kept and on such that are not, so that sessions are resumed.
 fn each_kind(test: impl Fn(&'static SupportedProtocolVersion, bool)) {

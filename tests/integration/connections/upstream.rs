@@ -2,7 +2,7 @@
 
 use crate::kit::fapi::Fapi;
 use crate::kit::harness::Config;
-use crate::requests::forwarding::location;
+use crate::kit::location::location;
 
 #[test]
 fn a_socket() {

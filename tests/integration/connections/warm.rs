@@ -7,11 +7,11 @@ use std::sync::{mpsc, Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::connections::tls;
+use crate::kit::assert::assert_json;
 use crate::kit::fapi::{Ca, Fapi, CA};
 use crate::kit::harness::{free_port, Config, Nginx};
-use crate::kit::raw::Raw;
-use crate::replies::errors::assert_json;
+use crate::kit::raw::{serve_well, Raw};
+use crate::kit::tls;
 
 const READY: &str = "a connection to upstream \"clerk_proxy";
 /// What a far server's replies take.
@@ -32,7 +32,7 @@ fn start(fapi: &Fapi, warm: &str, more: &str) -> Nginx {
 }
 
 fn ready(nginx: &Nginx) -> usize {
-    nginx.error_log().matches(READY).count()
+    nginx.count(READY)
 }
 
 #[test]
@@ -153,9 +153,9 @@ fn a_server_that_refuses() {
     nginx.until("it is told", |nginx| nginx.error_log().contains(told));
     assert_json(&nginx.get("/__clerk/v1"), 502, "proxy_request_failed");
     let listener = TcpListener::bind(("127.0.0.1", port)).expect("still a free port");
-    let _fapi = Raw::listen(listener, crate::kit::raw::serve_well);
+    let _fapi = Raw::listen(listener, serve_well);
     nginx.until("one is ready", |nginx| ready(nginx) == 1);
-    assert_eq!(nginx.error_log().matches("can be kept ready").count(), 1);
+    assert_eq!(nginx.count("can be kept ready"), 1);
     assert_eq!(nginx.get("/__clerk/v1").status, 200);
     nginx.until("it is told", |nginx| nginx.error_log().contains("are kept ready again"));
 }

@@ -5,8 +5,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use crate::kit::fapi::{json, Fapi};
-use crate::kit::harness::{free_port, Config, Nginx, Reply, KEY};
-use crate::requests::forwarding;
+use crate::kit::harness::{debug_build, free_port, Config, Nginx, Reply, KEY};
+use crate::kit::location::location;
 
 /// A way to give the key: its name, lines of `http {}`, and what stands behind the URL.
 type Source = (&'static str, &'static str, &'static str);
@@ -82,12 +82,6 @@ fn visit(nginx: &Nginx) -> Vec<Reply> {
 
 fn has_key(text: impl AsRef<[u8]>) -> bool {
     text.as_ref().windows(KEY.len()).any(|window| window == KEY.as_bytes())
-}
-
-/// Whether this nginx writes anything at level `debug`.
-pub fn debug_build() -> bool {
-    let output = Config::new("").command().arg("-V").output().expect("nginx runs");
-    String::from_utf8_lossy(&output.stderr).contains("--with-debug")
 }
 
 #[test]
@@ -301,7 +295,7 @@ fn no_file_that_nginx_writes_holds_the_key() {
 fn no_process_has_the_key_of_a_file_in_its_environment() {
     let fapi = Fapi::plain();
     for source in SOURCES {
-        let nginx = config(source, "", &forwarding::location(&fapi, "")).start();
+        let nginx = config(source, "", &location(&fapi, "")).start();
         for pid in nginx.workers().into_iter().chain([nginx.master()]) {
             for file in ["environ", "cmdline"] {
                 let bytes = fs::read(format!("/proc/{pid}/{file}")).expect("a process of ours");

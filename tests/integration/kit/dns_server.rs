@@ -192,6 +192,32 @@ pub fn private_etc(config: Config, resolv_conf: &str) -> Config {
     config.starter(&[&words[..], &[folder.as_os_str()]].concat())
 }
 
+/// nginx with `/__clerk/` for the origin, in a mount namespace, with all in its log that there is to say.
+pub fn config(origin: &str, resolv_conf: &str) -> Config {
+    let server =
+        Config::server(&format!("{}\nlocation / {{ return 204; }}", line("__clerk", origin)));
+    logging(server, resolv_conf)
+}
+
+/// Adds files in `/etc` of its own, and all that there is to say to the log.
+pub fn logging(config: Config, resolv_conf: &str) -> Config {
+    private_etc(config, resolv_conf).main("error_log logs/error.log info;")
+}
+
+/// A location on one line.
+pub fn line(path: &str, origin: &str) -> String {
+    format!(
+        "location /{path}/ {{ clerk_proxy https://app.dev/{path} secret_key=%KEY% upstream={origin}; \
+         add_header X-Worker $pid; }}"
+    )
+}
+
+/// The message that the addresses of `fapi.test` are others now.
+pub fn addresses(list: &[IpAddr]) -> String {
+    let list: Vec<String> = list.iter().map(IpAddr::to_string).collect();
+    format!("addresses of \"fapi.test\" of \"clerk_proxy\": {}", list.join(", "))
+}
+
 pub fn assert_root() {
     let user = fs::metadata("/proc/self").expect("/proc").uid();
     assert!(user == 0, "this test needs root, for a mount namespace and for port 53");

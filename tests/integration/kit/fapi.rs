@@ -136,6 +136,14 @@ impl Fapi {
         Self::start(tls, move |_, stream| stream.write_all(&reply).is_ok())
     }
 
+    /// Redirects to what the request's `X-Location` says.
+    pub fn redirecting() -> Self {
+        Self::start(None, |request, stream| {
+            let reply = json(302, &format!("Location: {}\r\n", request.one("X-Location")), "{}");
+            stream.write_all(reply.as_bytes()).is_ok()
+        })
+    }
+
     pub fn start(
         tls: impl Into<Option<Arc<ServerConfig>>>,
         answer: impl Fn(&Request, &mut dyn Stream) -> bool + Send + Sync + 'static,
@@ -254,6 +262,11 @@ pub fn json(status: u16, headers: &str, body: &str) -> String {
          \r\n\r\n{body}",
         body.len()
     )
+}
+
+/// Answers 200 with `{"ok":true}`; whether that could be written.
+pub fn answer_well(stream: &mut dyn Stream) -> bool {
+    stream.write_all(json(200, "", r#"{"ok":true}"#).as_bytes()).is_ok()
 }
 
 fn accept(

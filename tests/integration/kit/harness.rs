@@ -13,6 +13,8 @@ use std::sync::LazyLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::kit::fapi::CA;
+
 /// How long anything may take that takes milliseconds on an idle machine; with `CLERK_PROXY_TEST_PATIENCE` set when
 /// the tests are built, as scripts/valgrind does it, that takes a second.
 pub const PATIENCE: Duration =
@@ -73,6 +75,18 @@ pub fn refuses_odd_hosts() -> bool {
     let digits = version.split(|c: char| !c.is_ascii_digit());
     let version: Vec<u32> = digits.filter_map(|part| part.parse().ok()).take(3).collect();
     version >= vec![1, 29, 4]
+}
+
+/// Whether this nginx writes anything at level `debug`.
+pub fn debug_build() -> bool {
+    let output = Config::new("").command().arg("-V").output().expect("nginx runs");
+    String::from_utf8_lossy(&output.stderr).contains("--with-debug")
+}
+
+/// How many stand for a number in the environment.
+pub fn number(variable: &str, default: u64) -> u64 {
+    let text = std::env::var(variable).ok();
+    text.map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{variable}={text}")))
 }
 
 /// A port of 127.0.0.1 that nothing listens on, handed out once per run. It is below those that systems take for
@@ -145,7 +159,7 @@ impl Config {
     /// `%PORT%` and `%PORT2%` are free ports of 127.0.0.1, `%DIR%` the folder, `%KEY%` the key.
     pub fn new(http: &str) -> Self {
         let folder = Folder::new();
-        folder.write("ca.pem", crate::kit::fapi::CA.pem());
+        folder.write("ca.pem", CA.pem());
         Self {
             folder,
             port: free_port(),
@@ -299,6 +313,17 @@ impl Nginx {
         self.config.folder.read("logs/error.log")
     }
 
+    /// How often the error log has this text.
+    pub fn count(&self, text: &str) -> usize {
+        self.error_log().matches(text).count()
+    }
+
+    /// The lines of the error log that tell of a failed request.
+    pub fn errors(&self) -> Vec<String> {
+        let log = self.error_log();
+        log.lines().filter(|line| line.contains("[error]")).map(str::to_owned).collect()
+    }
+
     /// Waits until the condition holds.
     pub fn until(&mut self, what: &str, mut holds: impl FnMut(&mut Self) -> bool) {
         let start = Instant::now();
@@ -360,6 +385,12 @@ impl Nginx {
 
     pub fn get(&self, target: &str) -> Reply {
         self.send(format!("GET {target} HTTP/1.1\r\nHost: app.dev\r\nConnection: close\r\n\r\n"))
+    }
+
+    /// A request with this method; a POST has a body.
+    pub fn ask(&self, method: &str, target: &str) -> Reply {
+        let body = if method == "POST" { "Content-Length: 5\r\n\r\nhello" } else { "\r\n" };
+        self.send(format!("{method} {target} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{body}"))
     }
 
     /// Sends a request with curl, over cleartext HTTP/2 to the second port.
@@ -452,6 +483,21 @@ impl Reply {
             headers.iter().any(|line| line.eq_ignore_ascii_case("transfer-encoding: chunked"));
         let body = if chunked { dechunk(body).0 } else { body.to_vec() };
         Self { status: status.expect("a status"), headers, body }
+    }
+
+    /// Reads one reply with a length from a connection that stays open.
+    pub fn read(client: &mut TcpStream) -> Self {
+        let mut bytes = Vec::new();
+        let mut byte = [0];
+        while !bytes.ends_with(b"\r\n\r\n") {
+            client.read_exact(&mut byte).expect("a head");
+            bytes.push(byte[0]);
+        }
+        let length = Self::parse(&bytes).all("Content-Length")[0].parse().expect("a length");
+        let mut body = vec![0; length];
+        client.read_exact(&mut body).expect("a body");
+        bytes.extend(body);
+        Self::parse(&bytes)
     }
 
     /// All values of a header.

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use crate::kit::fapi::{Fapi, Request, Stream, CA};
+use crate::kit::fapi::{is_timeout, Fapi, Request, Stream, CA};
 use crate::kit::harness::KEY;
 
 /// What goes wrong.
@@ -239,7 +239,7 @@ fn answer(shared: &Shared, request: &Request, stream: &mut dyn Stream) -> bool {
         }),
         Fault::Silent => {
             // Until nginx closes.
-            while stream.read(&mut [0]).is_err_and(|error| crate::kit::fapi::is_timeout(&error)) {
+            while stream.read(&mut [0]).is_err_and(|error| is_timeout(&error)) {
                 if shared.stop.load(Ordering::Relaxed) {
                     break;
                 }

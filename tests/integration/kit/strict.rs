@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::{Arc, Mutex};
 
-use crate::kit::harness::values;
+use crate::kit::harness::{split_head, values};
 use crate::kit::raw::Raw;
 
 /// One request as it arrived.
@@ -248,7 +248,7 @@ pub fn replies(mut bytes: &[u8]) -> Result<Vec<Answer>, String> {
             break;
         }
         let no_end = || format!("a reply without an end: {:?}", String::from_utf8_lossy(bytes));
-        let (head, rest) = crate::kit::harness::split_head(bytes).ok_or_else(no_end)?;
+        let (head, rest) = split_head(bytes).ok_or_else(no_end)?;
         let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
         let status: u16 = status.ok_or_else(|| format!("no status in {head:?}"))?;
         let headers: Vec<String> = head.split("\r\n").skip(1).map(str::to_owned).collect();

@@ -8,15 +8,13 @@ use std::net::TcpStream;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
-use crate::configuration::random::number;
-use crate::connections::dns::{addresses, count, logging};
-use crate::kit::dns_server::{resolv_conf, Dns, Subnet};
+use crate::kit::dns_server::{addresses, logging, resolv_conf, Dns, Subnet};
 use crate::kit::fapi::{json, Fapi, CA};
-use crate::kit::harness::{free_port, Config, Nginx};
+use crate::kit::harness::{free_port, number, Config, Nginx};
 use crate::kit::load::{connect, head};
+use crate::kit::meter::{preloaded, Meter};
+use crate::kit::process::{memory, open_files};
 use crate::kit::raw::Raw;
-use crate::long::memory::{preloaded, Meter};
-use crate::processes::reload::{memory, open_files};
 
 /// Requests that a client sends before it reads their replies.
 const AT_ONCE: u64 = 50;
@@ -127,18 +125,18 @@ fn many_addresses() {
     for change in 0..total {
         let list = &lists[usize::try_from(change % 3).unwrap()];
         let told = addresses(list);
-        let before = count(&nginx, &told);
+        let before = nginx.count(&told);
         dns.answer("fapi.test", list);
         nginx.until("the addresses are in use", |nginx| {
             // Requests turn nginx's clock on.
             assert_eq!(nginx.get("/__clerk/v1").status, 200);
-            count(nginx, &told) > before
+            nginx.count(&told) > before
         });
         fapis.iter().for_each(Fapi::forget);
         if change == total / 4 {
             early = footprint(&nginx);
         }
     }
-    assert_eq!(count(&nginx, "addresses of \"fapi.test\""), usize::try_from(total).unwrap());
+    assert_eq!(nginx.count("addresses of \"fapi.test\""), usize::try_from(total).unwrap());
     assert_flat(&format!("{total} changes of addresses"), [early, footprint(&nginx)]);
 }

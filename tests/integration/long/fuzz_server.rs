@@ -12,8 +12,7 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::Duration;
 
-use crate::configuration::random::number;
-use crate::kit::harness::{Config, Nginx, KEY, PATIENCE};
+use crate::kit::harness::{number, Config, Nginx, KEY, PATIENCE};
 use crate::kit::hostile::{Hostile, Maker};
 use crate::kit::http2::{self, Replies};
 use crate::kit::strict::{replies, Answer, Record, Recorder};

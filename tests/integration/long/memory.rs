@@ -3,96 +3,18 @@
 //! Of the thousands of places where a configuration needs some, only every so many are tried;
 //! scripts/faults tries all.
 
-use std::fs;
 use std::io::{Read, Write};
-use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::LazyLock;
 use std::thread;
 
-use crate::configuration::random::number;
+use crate::kit::assert::assert_json;
 use crate::kit::fapi::{json, Fapi, CA};
-use crate::kit::harness::{free_port, Config, Nginx, Reply, FAULTY_MODULE, KEY};
-use crate::replies::errors::assert_json;
-
-/// Whose calls are counted, and can fail: see src/nginx/faults.rs and preload.c.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Who {
-    Nobody = 0,
-    /// The module's calls into nginx, of the process that reads the configuration.
-    Reader = 1,
-    /// The same of workers.
-    Worker = 2,
-    /// nginx's own allocations.
-    Nginx = 3,
-    /// The allocations of the module's Rust code.
-    Module = 4,
-}
+use crate::kit::harness::{free_port, number, Config, Nginx, Reply, FAULTY_MODULE, KEY};
+use crate::kit::meter::{preloaded, Meter, Who};
 
 /// How many calls fail, from a given one on.
 const HOW_MANY: [u64; 2] = [1, u64::MAX];
-
-static PRELOAD: LazyLock<PathBuf> = LazyLock::new(|| {
-    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("preload.so");
-    let status = Command::new("cc")
-        .args(["-O2", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-o"])
-        .arg(&path)
-        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/integration/kit/preload.c"))
-        .status();
-    assert!(status.expect("cc runs").success());
-    path
-});
-
-/// The file by which calls are counted and made to fail, and the clock is set.
-pub struct Meter(PathBuf);
-
-impl Meter {
-    /// Puts one into a configuration.
-    pub fn on(config: Config) -> (Self, Config) {
-        let meter = Self(config.folder.write("meter", [0; 48]));
-        let path = meter.0.to_string_lossy().into_owned();
-        (meter, config.env("CLERK_PROXY_METER", &path))
-    }
-
-    /// Begins to count; of these calls so many fail from the `first` on.
-    fn set(&self, who: Who, first: u64, count: u64) {
-        let words = [who as u64, 0, first, first.saturating_add(count - 1)];
-        let bytes: Vec<u8> = words.into_iter().flat_map(u64::to_ne_bytes).collect();
-        // In place, since it is mapped.
-        let mut file = fs::OpenOptions::new().write(true).open(&self.0).expect("the meter");
-        file.write_all(&bytes).expect("the meter");
-    }
-
-    /// Sets the wall clock of a preloaded nginx wrong by so many seconds.
-    pub fn set_clock(&self, wrong: i64) {
-        self.write(32, wrong);
-    }
-
-    /// Lets the clock that its timers go by run so many times as fast; to be said before it starts.
-    pub fn set_speed(&self, speed: i64) {
-        self.write(40, speed);
-    }
-
-    fn write(&self, offset: u64, word: i64) {
-        let file = fs::OpenOptions::new().write(true).open(&self.0).expect("the meter");
-        file.write_all_at(&word.to_ne_bytes(), offset).expect("the meter");
-    }
-
-    /// How many calls there were.
-    fn count(&self) -> u64 {
-        let bytes = fs::read(&self.0).expect("the meter");
-        u64::from_ne_bytes(bytes[8..16].try_into().expect("a word"))
-    }
-
-    /// Ends, and tells how many calls there were.
-    fn stop(&self) -> u64 {
-        let count = self.count();
-        self.set(Who::Nobody, 0, 1);
-        count
-    }
-}
 
 /// Stand-ins, plain and with TLS.
 fn fapis() -> [Fapi; 2] {
@@ -142,11 +64,6 @@ fn everything(fapis: &[Fapi; 2], warm: usize) -> Config {
          upstream own {{ server 127.0.0.1:{tls}; keepalive 4; }}\n"
     ))
     .file("key", KEY)
-}
-
-/// nginx with preload.c in it.
-pub fn preloaded(config: Config) -> Config {
-    config.env("LD_PRELOAD", &PRELOAD.to_string_lossy())
 }
 
 /// Runs `nginx -t`, with each of the calls failing that `step` leads to; how many there are.
@@ -336,7 +253,7 @@ fn of_the_module_in_requests() {
 #[test]
 fn in_what_a_worker_does_by_itself() {
     let fapis = fapis();
-    let ready = |nginx: &Nginx| nginx.error_log().matches(" is ready").count() == 2;
+    let ready = |nginx: &Nginx| nginx.count(" is ready") == 2;
     let start = |first, count| {
         let config = everything(&fapis, 1).main("error_log logs/error.log info;");
         let (meter, config) = Meter::on(config.module(&FAULTY_MODULE));

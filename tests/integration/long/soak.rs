@@ -12,13 +12,12 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::configuration::random::number;
 use crate::kit::fapi::CA;
-use crate::kit::harness::{split_head, Config, Nginx, Reply, KEY};
+use crate::kit::harness::{number, split_head, Config, Nginx, Reply, KEY};
 use crate::kit::http2::{self, frame, literal, Replies};
 use crate::kit::load::connect;
+use crate::kit::process::{memory, open_files};
 use crate::kit::stand_in::{body_of, Fault, StandIn, FAULTS};
-use crate::processes::reload::{memory, open_files};
 
 /// nginx waits so long for an answer.
 const TIMEOUT: Duration = Duration::from_secs(5);

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::fs;
 
+use crate::kit::assert::assert_json;
 use crate::kit::fapi::Fapi;
 use crate::kit::harness::{Config, FAULTY_MODULE};
-use crate::replies::errors::assert_json;
 
 /// The callbacks of the configuration, which it fails with.
 const IN_CONFIGURATION: &[&str] = &[

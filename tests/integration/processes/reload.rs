@@ -6,23 +6,12 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
-use crate::configuration::random::number;
 use crate::kit::fapi::{Fapi, CA};
-use crate::kit::harness::{Config, Nginx, KEY, MODULE};
+use crate::kit::harness::{number, Config, Nginx, KEY, MODULE};
 use crate::kit::load::{ask, get, head, telling, Load};
+use crate::kit::process::{mapped, memory, open_files};
 
 const TARGETS: &[&str] = &["/plain/v1", "/tls/v1"];
-
-pub fn open_files(pid: u32) -> usize {
-    fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count()
-}
-
-/// In kilobytes.
-pub fn memory(pid: u32) -> usize {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.split_whitespace().next().unwrap().parse().unwrap()
-}
 
 /// Locations for a plain and a TLS origin.
 fn locations(plain: &Fapi, tls: &Fapi, source: &str, parameter: &str, lines: &str) -> String {
@@ -34,10 +23,6 @@ fn locations(plain: &Fapi, tls: &Fapi, source: &str, parameter: &str, lines: &st
          location /tls/ {{ clerk_proxy https://app.dev/tls upstream=https://localhost:{tls}{parameter}; \
          proxy_ssl_trusted_certificate ca.pem; {lines} }}\n"
     )
-}
-
-fn count(nginx: &Nginx, text: &str) -> usize {
-    nginx.error_log().matches(text).count()
 }
 
 /// Asks both locations for what the stand-ins got.
@@ -98,7 +83,7 @@ fn reloads_under_load() {
     assert!(after.0 <= before.0 && after.1 < before.1 + 512, "{before:?} became {after:?}");
     let files = |nginx: &mut Nginx| open_files(nginx.workers()[0]);
     nginx.until("no file is left open", |nginx| files(nginx) <= files_of_worker);
-    assert_eq!(count(&nginx, "[emerg]"), usize::try_from(reloads / 5).unwrap());
+    assert_eq!(nginx.count("[emerg]"), usize::try_from(reloads / 5).unwrap());
 }
 
 /// The plain stand-in of a round.
@@ -128,22 +113,12 @@ fn edited(whole: &str, round: u64, fapis: &[Fapi; 2], tls: &Fapi, text: &str) ->
 
 /// A configuration that nginx does not take, and that changes nothing.
 fn refuse(nginx: &mut Nginx, key: &str, text: &str) {
-    let (workers, errors) = (nginx.workers(), count(nginx, "[emerg]"));
+    let (workers, errors) = (nginx.workers(), nginx.count("[emerg]"));
     nginx.config.folder.write("key", key);
     nginx.config.folder.write("nginx.conf", text);
     nginx.signal("HUP");
-    nginx.until("it is refused", |nginx| count(nginx, "[emerg]") > errors);
+    nginx.until("it is refused", |nginx| nginx.count("[emerg]") > errors);
     assert_eq!(nginx.workers(), workers);
-}
-
-/// The inodes that files of this name are mapped from, and whether any is gone from its folder.
-pub fn mapped(pid: u32, name: &str) -> (Vec<u64>, bool) {
-    let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
-    let lines = || maps.lines().filter(|line| line.contains(name));
-    let inode = |line: &str| line.split_whitespace().nth(4).unwrap().parse().unwrap();
-    let mut inodes: Vec<u64> = lines().map(inode).collect();
-    inodes.dedup();
-    (inodes, lines().any(|line| line.ends_with("(deleted)")))
 }
 
 /// nginx with a module file of its own, and that file.
@@ -175,7 +150,7 @@ fn a_reload_goes_on_with_a_module_whose_file_is_replaced() {
     }
     load.stop();
     nginx.stop();
-    assert_eq!(count(&nginx, "exited on signal"), 0);
+    assert_eq!(nginx.count("exited on signal"), 0);
 }
 
 #[test]
@@ -199,7 +174,7 @@ fn a_reload_loads_the_module_from_another_file() {
     }
     load.stop();
     nginx.stop();
-    assert_eq!(count(&nginx, "exited on signal"), 0);
+    assert_eq!(nginx.count("exited on signal"), 0);
 }
 
 /// nginx serves only what was begun before it, and that with the configuration of before.
@@ -225,7 +200,7 @@ fn a_reload_of_a_process_without_workers() {
     for (number, text) in [good.as_str(), "worse", good.as_str()].iter().enumerate() {
         fs::write(&file, text).unwrap();
         nginx.signal("HUP");
-        nginx.until("it is read", |nginx| count(nginx, ": reconfiguring\n") == number + 1);
+        nginx.until("it is read", |nginx| nginx.count(": reconfiguring\n") == number + 1);
         assert_eq!(ask(&mut stream, &request).map(|reply| reply.status), Some(200));
     }
 }

@@ -10,15 +10,13 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::connections::dns::logging;
-use crate::kit::dns_server::{assert_root, resolv_conf, Dns, Subnet};
+use crate::kit::assert::assert_json;
+use crate::kit::dns_server::{assert_root, logging, resolv_conf, Dns, Subnet};
 use crate::kit::fapi::{json, Fapi, CA};
 use crate::kit::harness::{free_port, kill, Config, Nginx, Reply};
 use crate::kit::load::{ask, connect, head};
-use crate::long::memory::{preloaded, Meter};
-use crate::processes::reload::open_files;
-use crate::replies::errors::assert_json;
-use crate::replies::failures::ask as post;
+use crate::kit::meter::{preloaded, Meter};
+use crate::kit::process::open_files;
 
 /// nginx with connections to a stand-in that are kept ready.
 fn config(fapi: &Fapi, more: &str) -> Config {
@@ -78,7 +76,7 @@ fn a_worker_that_is_killed_under_load() {
         }
         done.store(true, Ordering::Relaxed);
     });
-    assert_eq!(nginx.error_log().matches("exited on signal 9").count(), 6);
+    assert_eq!(nginx.count("exited on signal 9"), 6);
 }
 
 #[test]
@@ -101,9 +99,8 @@ fn a_worker_without_descriptors() {
     ));
     let config = config.main("worker_rlimit_nofile 64; error_log logs/error.log info;");
     let mut nginx = config.allow("(24: Too many open files)").start();
-    nginx
-        .until("connections are ready", |nginx| nginx.error_log().matches("is ready").count() == 2);
-    let missing = |nginx: &Nginx| nginx.error_log().matches("(24: Too many open files)").count();
+    nginx.until("connections are ready", |nginx| nginx.count("is ready") == 2);
+    let missing = |nginx: &Nginx| nginx.count("(24: Too many open files)");
     let (worker, port) = (nginx.workers()[0], nginx.port());
     let before = open_files(worker);
     let start = Instant::now();
@@ -230,7 +227,7 @@ fn a_disk_that_is_full() {
     assert_json(&reply, 500, "proxy_configuration_error");
     assert_eq!(fapi.requests().len(), before);
     for target in ["/spooled/large", "/npm/npm/large"] {
-        let count = |nginx: &Nginx| nginx.error_log().matches("(28: No space").count();
+        let count = |nginx: &Nginx| nginx.count("(28: No space");
         let before = count(&nginx);
         let whole = download(&mut nginx, target, |nginx| {
             nginx.until("it is full", |nginx| count(nginx) > before);
@@ -283,7 +280,7 @@ fn a_clock_that_jumps() {
             date(&nginx);
         }
         let start = Instant::now();
-        assert_json(&post(&nginx, "POST", "/silent/v1"), 504, "proxy_request_failed");
+        assert_json(&nginx.ask("POST", "/silent/v1"), 504, "proxy_request_failed");
         assert!(start.elapsed() >= Duration::from_millis(290), "{:?}", start.elapsed());
     }
     let connections = fapi.requests().iter().map(|request| request.connection).max();

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::kit::harness::{kill, Config, KEY, MODULE, PATIENCE};
 use crate::kit::load::{get, telling, Load};
-use crate::processes::reload::mapped;
+use crate::kit::process::mapped;
 
 /// nginx as a daemon, which `USR2` needs: it ignores the signal while the process that started it lives.
 struct Daemon(Config);

@@ -1,12 +1,13 @@
 //! Errors that nginx makes itself in the location are JSON that clerk-js can read.
 
-use std::io::{Read, Write};
+use std::io::Write;
 use std::net::TcpStream;
 use std::thread;
 
+use crate::kit::assert::assert_json;
 use crate::kit::fapi::{json, Fapi, CA};
 use crate::kit::harness::{free_port, Config, Nginx, Reply};
-use crate::requests::forwarding::location;
+use crate::kit::location::location;
 
 /// nginx with the location over HTTP/1 and HTTP/2, `lines` beside the directive and `outer` around it.
 fn nginx(origin: &str, outer: &str, lines: &str) -> Nginx {
@@ -21,17 +22,6 @@ fn nginx(origin: &str, outer: &str, lines: &str) -> Nginx {
 
 fn dead() -> String {
     format!("http://127.0.0.1:{}", free_port())
-}
-
-pub fn assert_json(reply: &Reply, status: u16, code: &str) {
-    assert_eq!(reply.status, status, "{reply:?}");
-    assert_eq!(reply.all("Content-Type"), ["application/json"]);
-    assert_eq!(reply.all("Cache-Control"), ["no-store"]);
-    assert_eq!(reply.all("Content-Length"), [reply.body.len().to_string()]);
-    let value: serde_json::Value = serde_json::from_slice(&reply.body).expect("JSON");
-    let error = &value["errors"][0];
-    assert_eq!(error["code"], code, "{}", reply.text());
-    assert!(error["message"].is_string() && error["long_message"].is_string());
 }
 
 #[test]
@@ -194,25 +184,10 @@ fn the_connection_to_the_client_survives() {
     let mut client: TcpStream = nginx.connect();
     for _ in 0..3 {
         client.write_all(b"GET /__clerk/v1 HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
-        let reply = read_one(&mut client);
+        let reply = Reply::read(&mut client);
         assert_json(&reply, 502, "proxy_request_failed");
         assert_eq!(reply.all("Connection"), ["keep-alive"]);
     }
-}
-
-/// Reads one reply with a length from a connection that stays open.
-pub fn read_one(client: &mut TcpStream) -> Reply {
-    let mut bytes = Vec::new();
-    let mut byte = [0];
-    while !bytes.ends_with(b"\r\n\r\n") {
-        client.read_exact(&mut byte).expect("a head");
-        bytes.push(byte[0]);
-    }
-    let length = Reply::parse(&bytes).all("Content-Length")[0].parse().expect("a length");
-    let mut body = vec![0; length];
-    client.read_exact(&mut body).expect("a body");
-    bytes.extend(body);
-    Reply::parse(&bytes)
 }
 
 #[test]

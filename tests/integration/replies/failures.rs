@@ -4,72 +4,13 @@ use std::io::{Read, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{mpsc, Arc, Mutex};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::kit::fapi::{is_timeout, json, Fapi, Request, Stream};
-use crate::kit::harness::{dechunk, split_head, Config, Nginx, Reply, PATIENCE};
+use crate::kit::assert::{assert_fails, assert_json, assert_logged_once, assert_well};
+use crate::kit::fapi::{answer_well, is_timeout, Fapi, Request, Stream};
+use crate::kit::harness::{dechunk, split_head, Nginx, PATIENCE};
+use crate::kit::location::one_and_all;
 use crate::kit::raw::read_until;
-use crate::replies::errors::assert_json;
-
-/// clerk-js waits so long; under valgrind nobody does.
-pub const IN_TIME: Duration =
-    if PATIENCE.as_secs() > 20 { PATIENCE } else { Duration::from_secs(7) };
-
-/// `/one/` proxies to one address, `/all/` to all that "localhost" has.
-pub fn nginx(port: u16, lines: &str) -> Nginx {
-    let location = |name: &str, host: &str| {
-        format!(
-            "location /{name}/ {{ clerk_proxy https://app.dev/{name} secret_key=%KEY% \
-             upstream=http://{host}:{port};\n{lines}\n}}"
-        )
-    };
-    Config::new(&format!(
-        "server {{ listen 127.0.0.1:%PORT%; listen 127.0.0.1:%PORT2% http2;\n{}\n{}\n}}",
-        location("one", "127.0.0.1"),
-        location("all", "localhost")
-    ))
-    .start()
-}
-
-pub fn ask(nginx: &Nginx, method: &str, target: &str) -> Reply {
-    let body = if method == "POST" { "Content-Length: 5\r\n\r\nhello" } else { "\r\n" };
-    nginx.send(format!("{method} {target} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{body}"))
-}
-
-/// The lines of the error log that tell of a failed request.
-pub fn errors(nginx: &Nginx) -> Vec<String> {
-    let log = nginx.error_log();
-    log.lines().filter(|line| line.contains("[error]")).map(str::to_owned).collect()
-}
-
-/// A request that fails: JSON, in time, and one line in the log that names the upstream and says why.
-pub fn assert_fails(nginx: &Nginx, method: &str, target: &str, status: u16, why: &[&str]) {
-    let (before, start) = (errors(nginx).len(), Instant::now());
-    assert_json(&ask(nginx, method, target), status, "proxy_request_failed");
-    assert!(start.elapsed() < IN_TIME, "{:?}", start.elapsed());
-    assert_logged_once(nginx, before, why);
-}
-
-fn assert_logged_once(nginx: &Nginx, before: usize, why: &[&str]) {
-    let new = errors(nginx).split_off(before);
-    let [line] = &new[..] else { panic!("not one line but {new:#?}") };
-    assert!(line.contains("upstream: \"http://"), "{line}");
-    assert!(why.iter().any(|why| line.contains(why)), "none of {why:?} in {line}");
-}
-
-/// The first request after a failure succeeds, and those of others do.
-pub fn assert_well(nginx: &Nginx, location: &str) {
-    let before = errors(nginx).len();
-    for _ in 0..10 {
-        assert_eq!(nginx.get(&format!("/{location}/good")).status, 200);
-    }
-    assert_eq!(errors(nginx).len(), before);
-    assert!(!nginx.error_log().contains("no live upstreams"));
-}
-
-pub fn answer_well(stream: &mut dyn Stream) -> bool {
-    stream.write_all(json(200, "", r#"{"ok":true}"#).as_bytes()).is_ok()
-}
 
 /// Answers well but for `/bad`.
 fn failing(bad: impl Fn(&mut dyn Stream) -> bool + Send + Sync + 'static) -> Fapi {
@@ -123,7 +64,7 @@ fn replies_that_are_none() {
                     write(&bytes, stream);
                     false
                 });
-                assert_all_fail(&nginx(fapi.port, ""), &fapi, 502, why);
+                assert_all_fail(&one_and_all(fapi.port, ""), &fapi, 502, why);
             });
         }
     });
@@ -140,7 +81,7 @@ fn replies_that_do_not_come() {
                     false
                 });
                 let why = "upstream timed out (110: Connection timed out) while reading";
-                let nginx = nginx(fapi.port, "proxy_read_timeout 200ms;");
+                let nginx = one_and_all(fapi.port, "proxy_read_timeout 200ms;");
                 assert_all_fail(&nginx, &fapi, 504, why);
             });
         }
@@ -166,11 +107,11 @@ fn replies_that_drip() {
         }
         stream.write_all(b"0\r\n\r\n").is_ok()
     });
-    let nginx = nginx(fapi.port, "proxy_read_timeout 600ms;");
+    let nginx = one_and_all(fapi.port, "proxy_read_timeout 600ms;");
     thread::scope(|scope| {
         // nginx counts the time between two reads of a body, and all the time for a header.
-        let header = scope.spawn(|| ask(&nginx, "GET", "/one/bad"));
-        let body = scope.spawn(|| ask(&nginx, "GET", "/one/body"));
+        let header = scope.spawn(|| nginx.ask("GET", "/one/bad"));
+        let body = scope.spawn(|| nginx.ask("GET", "/one/body"));
         fapi.wait_for(2);
         assert_well(&nginx, "one");
         assert_json(&header.join().unwrap(), 504, "proxy_request_failed");
@@ -198,7 +139,7 @@ fn replies_that_end_in_the_middle() {
             }
             false
         });
-        let nginx = nginx(fapi.port, "proxy_read_timeout 200ms;");
+        let nginx = one_and_all(fapi.port, "proxy_read_timeout 200ms;");
         let mut client = nginx.connect();
         client.write_all(b"GET /one/bad HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
         // The connection is closed although the client did not ask for it: that ends a cut reply.
@@ -232,7 +173,7 @@ fn clients_that_leave() {
         until_closed(stream);
         false
     });
-    let nginx = nginx(fapi.port, "");
+    let nginx = one_and_all(fapi.port, "");
     let head = "POST /one/bad HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n";
     for part in [&head[..10], &head[..30], head, &format!("{head}hel"), &format!("{head}hello")] {
         let mut client = nginx.connect();
@@ -246,5 +187,5 @@ fn clients_that_leave() {
     assert!(read_until(&mut client, "\r\n\r\nx"));
     drop(client);
     assert_well(&nginx, "one");
-    assert!(errors(&nginx).is_empty(), "{}", nginx.error_log());
+    assert!(nginx.errors().is_empty(), "{}", nginx.error_log());
 }

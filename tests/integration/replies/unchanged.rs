@@ -5,8 +5,8 @@ use std::sync::mpsc;
 use std::sync::Mutex;
 
 use crate::kit::fapi::{json, Fapi, CA};
-use crate::kit::harness::{dechunk, passes_trailers, split_head, Nginx, PATIENCE};
-use crate::requests::forwarding::{self, nginx};
+use crate::kit::harness::{dechunk, passes_trailers, split_head, Config, Nginx, PATIENCE};
+use crate::kit::location::{location, nginx};
 
 fn answering(reply: impl Into<Vec<u8>>) -> (Fapi, Nginx) {
     answering_beside(reply, "")
@@ -110,9 +110,9 @@ fn encoded_bodies() {
         );
         let fapi =
             Fapi::answering(Some(CA.server(&["localhost"])), [head.as_bytes(), &bytes].concat());
-        let location = forwarding::location(&fapi, "");
+        let location = location(&fapi, "");
         let outer = format!("gzip on; gzip_types *; {location}");
-        let nginx = crate::kit::harness::Config::server(&outer).start();
+        let nginx = Config::server(&outer).start();
         let reply = nginx.send(
             "GET /__clerk/v1 HTTP/1.1\r\nHost: a\r\nConnection: close\r\nAccept-Encoding: gzip, br\r\n\r\n",
         );
@@ -125,10 +125,10 @@ fn encoded_bodies() {
 
 #[test]
 fn chunked_and_truncated() {
-    let (_fapi, nginx) = answering(
+    let (_fapi, whole) = answering(
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n",
     );
-    assert_eq!(nginx.get("/__clerk/v1").text(), "abcde");
+    assert_eq!(whole.get("/__clerk/v1").text(), "abcde");
     for cut in [
         "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nabc",
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n",
@@ -137,7 +137,7 @@ fn chunked_and_truncated() {
             let _ = stream.write_all(cut.as_bytes()).and_then(|()| stream.flush());
             false
         });
-        let nginx = forwarding::nginx(&fapi, "");
+        let nginx = nginx(&fapi, "");
         let bytes = raw(&nginx);
         let (head, body) = split_head(&bytes).unwrap();
         if cut.contains("chunked") {
@@ -207,8 +207,8 @@ fn outer_blocks_do_not_change_replies() {
     let fapi = Fapi::answering(Some(CA.server(&["localhost"])), reply);
     let outer =
         "expires 1h; charset utf-8; proxy_pass_header Alt-Svc; proxy_hide_header X-Powered-By;";
-    let location = forwarding::location(&fapi, "");
-    let nginx = crate::kit::harness::Config::server(&format!("{outer}\n{location}")).start();
+    let location = location(&fapi, "");
+    let nginx = Config::server(&format!("{outer}\n{location}")).start();
     let received = nginx.get("/__clerk/v1");
     assert_eq!(received.all("Cache-Control"), ["no-store"]);
     assert_eq!(received.all("Content-Type"), ["text/html"]);

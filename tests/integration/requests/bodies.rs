@@ -4,9 +4,9 @@ use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::sync::mpsc;
 
-use crate::kit::fapi::{is_timeout, json, Fapi};
+use crate::kit::fapi::{is_timeout, json, Fapi, CA};
 use crate::kit::harness::{split_head, Nginx, PATIENCE};
-use crate::requests::forwarding::nginx;
+use crate::kit::location::nginx;
 
 fn head(method: &str, framing: &str) -> String {
     format!("{method} /__clerk/v1/x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{framing}\r\n\r\n")
@@ -60,7 +60,7 @@ fn framing() {
 fn large_bodies_both_ways() {
     let body: Vec<u8> = (0..=255).cycle().take(10_400_001).collect();
     let reply_body = body.clone();
-    let fapi = Fapi::start(crate::kit::fapi::CA.server(&["localhost"]), move |_, stream| {
+    let fapi = Fapi::start(CA.server(&["localhost"]), move |_, stream| {
         let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", reply_body.len());
         stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&reply_body)).is_ok()
     });
@@ -134,7 +134,7 @@ fn a_client_that_leaves_in_an_upload() {
 fn a_client_that_leaves_while_it_waits() {
     // Tells when nginx closes the connection to the Frontend API.
     let (closed, is_closed) = mpsc::channel();
-    let fapi = Fapi::start(crate::kit::fapi::CA.server(&["localhost"]), move |_, stream| {
+    let fapi = Fapi::start(CA.server(&["localhost"]), move |_, stream| {
         let mut byte = [0];
         loop {
             match stream.read(&mut byte) {
@@ -162,7 +162,7 @@ fn a_client_that_leaves_while_it_waits() {
 #[test]
 fn a_client_that_leaves_in_a_download() {
     let (closed, is_closed) = mpsc::channel();
-    let fapi = Fapi::start(crate::kit::fapi::CA.server(&["localhost"]), move |_, stream| {
+    let fapi = Fapi::start(CA.server(&["localhost"]), move |_, stream| {
         let head = "HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n";
         let mut more = stream.write_all(head.as_bytes()).is_ok();
         let mut written = 0;
@@ -185,7 +185,7 @@ fn a_client_that_leaves_in_a_download() {
 #[test]
 fn uploads_beyond_nginx_limits_are_clerks_to_refuse() {
     let reply = json(413, "", r#"{"errors":[{"code":"image_too_large"}]}"#);
-    let fapi = Fapi::answering(Some(crate::kit::fapi::CA.server(&["localhost"])), reply);
+    let fapi = Fapi::answering(Some(CA.server(&["localhost"])), reply);
     let nginx = nginx(&fapi, "");
     let body = vec![b'x'; 10_400_000];
     let length = format!("Content-Length: {}", body.len());

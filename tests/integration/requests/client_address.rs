@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 
+use crate::kit::domains::ask;
 use crate::kit::fapi::Fapi;
 use crate::kit::harness::{Config, Nginx, Reply, PATIENCE};
 
@@ -308,7 +309,7 @@ fn the_inner_line_wins() {
     .into_iter()
     .enumerate()
     {
-        assert_eq!(crate::tenants::domains::ask(&nginx, host, target).status, 200);
+        assert_eq!(ask(&nginx, host, target).status, 200);
         let request = &fapi.wait_for(index + 1)[index];
         assert_eq!(request.one("X-Forwarded-For"), expected, "{host} {target}");
     }

@@ -2,19 +2,7 @@
 
 use crate::kit::fapi::{json, Fapi, Request};
 use crate::kit::harness::{Config, Nginx, KEY};
-
-/// nginx with `location /__clerk/`, proxying to `fapi` over TLS; `lines` stand beside the directive.
-pub fn nginx(fapi: &Fapi, lines: &str) -> Nginx {
-    Config::server(&location(fapi, lines)).start()
-}
-
-pub fn location(fapi: &Fapi, lines: &str) -> String {
-    let port = fapi.port;
-    format!(
-        "location /__clerk/ {{\nclerk_proxy https://app.dev/__clerk secret_key=%KEY% \
-         upstream=https://localhost:{port};\nproxy_ssl_trusted_certificate ca.pem;\n{lines}\n}}"
-    )
-}
+use crate::kit::location::nginx;
 
 fn assert_contract(request: &Request, host: &str) {
     assert_eq!(request.one("Clerk-Proxy-Url"), "https://app.dev/__clerk");
@@ -211,14 +199,6 @@ fn directives_of_the_same_location_win() {
     assert_eq!(request.sni.as_deref(), Some("other.example"));
 }
 
-/// Redirects to what the request's `X-Location` says.
-pub fn redirecting() -> Fapi {
-    Fapi::start(None, |request, stream| {
-        let reply = json(302, &format!("Location: {}\r\n", request.one("X-Location")), "{}");
-        stream.write_all(reply.as_bytes()).is_ok()
-    })
-}
-
 fn assert_redirect(nginx: &Nginx, sent: &str, received: &str) {
     let reply = nginx.send(format!(
         "GET /__clerk/v1 HTTP/1.1\r\nHost: a\r\nConnection: close\r\nX-Location: {sent}\r\n\r\n"
@@ -228,7 +208,7 @@ fn assert_redirect(nginx: &Nginx, sent: &str, received: &str) {
 
 #[test]
 fn redirects_come_back_to_the_proxy() {
-    let fapi = redirecting();
+    let fapi = Fapi::redirecting();
     let own = format!("http://127.0.0.1:{}", fapi.port);
     let nginx = Config::server(&format!(
         "location /__clerk/ {{ clerk_proxy https://app.dev/__clerk secret_key=%KEY% upstream={own}; }}"
@@ -251,7 +231,7 @@ fn redirects_come_back_to_the_proxy() {
 
 #[test]
 fn redirects_of_a_block_of_the_user() {
-    let fapi = redirecting();
+    let fapi = Fapi::redirecting();
     let nginx = Config::new(&format!(
         "upstream fapi {{ server 127.0.0.1:{}; }} server {{ listen 127.0.0.1:%PORT%;\n\
          location /__clerk/ {{ clerk_proxy https://app.dev/__clerk secret_key=%KEY% \

@@ -1,7 +1,7 @@
 //! The request line and the headers that the Frontend API gets.
 
 use crate::kit::fapi::{Fapi, Request};
-use crate::kit::harness::{Config, Nginx};
+use crate::kit::harness::{Config, Nginx, KEY};
 
 /// The location under test, and others that lead to it.
 fn nginx(fapi: &Fapi, outer: &str) -> Nginx {
@@ -183,7 +183,7 @@ fn connection_cannot_take_vital_headers_away() {
         ("Authorization", "Bearer x"),
         ("Content-Type", "text/x"),
         ("Origin", "https://app.dev"),
-        ("Clerk-Secret-Key", crate::kit::harness::KEY),
+        ("Clerk-Secret-Key", KEY),
         ("Clerk-Proxy-Url", "https://app.dev/__clerk"),
         ("X-Forwarded-For", "127.0.0.1"),
     ] {

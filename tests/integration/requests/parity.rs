@@ -2,7 +2,7 @@
 
 use crate::kit::fapi::{json, Fapi, Request, CA};
 use crate::kit::harness::{Config, Nginx, Reply, KEY};
-use crate::requests::forwarding::location;
+use crate::kit::location::location;
 
 const BY_HAND: &str = include_str!("../../../nginx/by-hand.conf");
 

@@ -2,9 +2,9 @@
 
 use std::io::{Read, Write};
 
+use crate::kit::domains::{ask, tenant, KEYS};
 use crate::kit::fapi::{json, Fapi};
 use crate::kit::harness::{Config, Nginx, Reply};
-use crate::tenants::domains::{ask, tenant, KEYS};
 
 fn started(fapi: &Fapi, http: &str, server: &str) -> Nginx {
     Config::new(&format!(

@@ -2,11 +2,10 @@
 
 use std::net::IpAddr;
 
-use crate::connections::dns::{addresses, count, logging};
-use crate::kit::dns_server::{resolv_conf, Dns, Subnet};
+use crate::kit::assert::assert_json;
+use crate::kit::dns_server::{addresses, logging, resolv_conf, Dns, Subnet};
 use crate::kit::fapi::{Ca, Fapi, CA};
 use crate::kit::harness::{free_port, Config};
-use crate::replies::errors::assert_json;
 
 /// Bodies that could be read as another request, by whoever takes another header for their length.
 #[test]
@@ -110,7 +109,7 @@ fn an_impostor_that_dns_leads_to() {
             fapi.close();
         }
         nginx.until("nginx knows the other address", |nginx| {
-            nginx.get("/__clerk/v1").status == 502 && count(nginx, &told(*ip)) == 1
+            nginx.get("/__clerk/v1").status == 502 && nginx.count(&told(*ip)) == 1
         });
         // With the session of the genuine one, if there were one, and without.
         for _ in 0..2 {

@@ -1,8 +1,8 @@
 //! `clerk_proxy_secret_key` and `clerk_proxy_upstream` for whole blocks: the inner one wins.
 
+use crate::kit::domains::ask;
 use crate::kit::fapi::Fapi;
 use crate::kit::harness::{refuses_odd_hosts, Config, Nginx};
-use crate::tenants::domains::ask;
 
 /// Which of the stand-ins gets the request, and with which key.
 fn arrives(nginx: &Nginx, fapis: &[Fapi], host: &str, target: &str) -> (usize, String) {

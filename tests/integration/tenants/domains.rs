@@ -1,27 +1,8 @@
 //! Several domains: variables in the host of the proxy URL and in keys, and what no client can change.
 
-use crate::kit::fapi::{json, Fapi, Request};
-use crate::kit::harness::{refuses_odd_hosts, Config, Nginx, Reply, KEY};
-use crate::requests::forwarding::redirecting;
-
-/// The key of each domain.
-pub const KEYS: &str = "map $host $clerk_key { app.dev sk_live_one; shop.example sk_live_two; }";
-
-/// A request of a client that calls the host so.
-pub fn ask(nginx: &Nginx, host: &str, target: &str) -> Reply {
-    with_headers(nginx, host, target, "")
-}
-
-fn with_headers(nginx: &Nginx, host: &str, target: &str, headers: &str) -> Reply {
-    let head = format!("GET {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n");
-    nginx.send(format!("{head}{headers}\r\n"))
-}
-
-/// What tells tenants apart: URL, key, host, scheme.
-pub fn tenant(request: &Request) -> [&str; 4] {
-    ["Clerk-Proxy-Url", "Clerk-Secret-Key", "X-Forwarded-Host", "X-Forwarded-Proto"]
-        .map(|name| request.one(name))
-}
+use crate::kit::domains::{ask, tenant, with_headers, KEYS};
+use crate::kit::fapi::{json, Fapi};
+use crate::kit::harness::{refuses_odd_hosts, Config, Nginx, KEY};
 
 /// nginx on both ports with these lines in `http {}` and in the server.
 fn nginx(fapi: &Fapi, http: &str, server: &str) -> Nginx {
@@ -112,7 +93,7 @@ fn a_part_of_the_host_and_a_host_with_a_port() {
 
 #[test]
 fn redirects_come_back_to_the_domain_that_was_asked() {
-    let fapi = redirecting();
+    let fapi = Fapi::redirecting();
     let own = format!("http://127.0.0.1:{}", fapi.port);
     let nginx = nginx(
         &fapi,
@@ -148,7 +129,7 @@ fn redirects_come_back_to_the_domain_that_was_asked() {
 
 #[test]
 fn no_regular_expression_in_between_changes_a_redirect() {
-    let fapi = redirecting();
+    let fapi = Fapi::redirecting();
     // Evaluated anew for each use, with captures of its own.
     let map = "map $host $volatile { volatile; ~^([^.]+)\\. $1; }";
     let nginx = nginx(

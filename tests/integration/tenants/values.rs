@@ -1,10 +1,9 @@
 //! Values of variables that cannot be sent to Clerk: 500, one line in the error log, and nothing is sent.
 
+use crate::kit::assert::assert_json;
+use crate::kit::domains::{ask, tenant, KEYS};
 use crate::kit::fapi::Fapi;
 use crate::kit::harness::{refuses_odd_hosts, Config, Nginx};
-use crate::replies::errors::assert_json;
-use crate::replies::failures::errors;
-use crate::tenants::domains::{ask, tenant, KEYS};
 
 /// A server whose `clerk_proxy` line is line 6 of the file, and its stand-in.
 struct Site {
@@ -30,12 +29,12 @@ impl Site {
     /// Sends a request whose value must not get through. The log says `what` is wrong, which names the value
     /// by its variable, and the line.
     fn refuses(&self, what: &str, request: &[u8]) {
-        let before = errors(&self.nginx).len();
+        let before = self.nginx.errors().len();
         let shown = request.escape_ascii();
         let reply = self.nginx.send(request);
         assert_eq!(reply.status, 500, "{shown}");
         assert_json(&reply, 500, "proxy_configuration_error");
-        let lines = errors(&self.nginx);
+        let lines = self.nginx.errors();
         assert_eq!(lines.len(), before + 1, "{shown}: {lines:#?}");
         self.assert_line(&lines[before], what);
     }
@@ -187,10 +186,10 @@ fn hosts_that_nginx_itself_lets_through() {
         }
         // No host at all: HTTP/1.0, and a server without a name.
         site.refuses(&what, b"GET / HTTP/1.0\r\n\r\n");
-        let before = errors(&site.nginx).len();
+        let before = site.nginx.errors().len();
         let reply = site.nginx.curl_h2("/", &["-H", "Host: u@h.dev"]);
         assert_json(&reply, 500, "proxy_configuration_error");
-        site.assert_line(&errors(&site.nginx)[before], &what);
+        site.assert_line(&site.nginx.errors()[before], &what);
         site.takes("https://a.dev", "sk_live_x", get(b"/", b"Host: a.dev"));
     }
     let site = Site::new("", "clerk_proxy https://$http_host/ secret_key=sk_live_x;");
@@ -215,7 +214,7 @@ fn a_domain_without_a_key() {
     let head = "HEAD / HTTP/1.1\r\nHost: other.example\r\nConnection: close\r\n\r\n";
     let reply = site.nginx.send(head);
     assert_eq!((reply.status, reply.body.len()), (500, 0));
-    assert_eq!(errors(&site.nginx).len(), 3);
+    assert_eq!(site.nginx.errors().len(), 3);
     assert!(site.fapi.requests().is_empty());
     assert_eq!(ask(&site.nginx, "app.dev", "/").status, 200);
     assert_eq!(tenant(&site.fapi.only())[1], "sk_live_one");

@@ -5,10 +5,10 @@ use std::fs;
 use std::io::{Read, Write};
 use std::path::Path;
 
+use crate::kit::assert::assert_json;
+use crate::kit::domains::{ask, tenant};
 use crate::kit::fapi::{json, Fapi, CA};
 use crate::kit::harness::{passes_trailers, Config, Nginx, KEY};
-use crate::replies::errors::assert_json;
-use crate::tenants::domains::{ask, tenant};
 
 const README: &str = include_str!("../../../README.md");
 const SECURITY: &str = include_str!("../../../SECURITY.md");
