@@ -17,7 +17,7 @@ fn main() {
 
 /// Has the linker put the functions of `faults.rs` in the place of those of nginx.
 fn wrap_faults() {
-    const FAULTS: &str = "src/nginx/faults.rs";
+    const FAULTS: &str = "tests/inside/faults.rs";
     println!("cargo:rerun-if-changed={FAULTS}");
     if std::env::var_os("CARGO_FEATURE_FAULT_INJECTION").is_none() {
         return;

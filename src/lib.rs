@@ -2,7 +2,12 @@
 //!
 //! ```text
 //!   nginx.conf ──► src/nginx/      the glue: nginx's callbacks, the only place for `unsafe`
-//!                     │
+//!                     │              mod.rs    the tables of the two modules and their callbacks
+//!                     │              config    from the lines that a user writes to a location that works
+//!                     │              upstream  names, addresses, servers and connections
+//!                     │              request   what happens to one request
+//!                     │              stock     nginx's own directives: found, read and set
+//!                     │              base      nginx's basics made safe
 //!                     ▼
 //!                  pure core       directive ─► proxy_url, secret_key, frontend_api ─► http_url
 //!                                  recipe       the stock directives that the line stands for
@@ -15,8 +20,8 @@
 //!                                  error, warning: every sentence a user can be shown
 //! ```
 //!
-//! Dependencies point down only. A file of the core knows no nginx type, logs nothing, reads neither file
-//! nor environment, and has its tests beside it.
+//! Dependencies point down only, and a test fails for one that does not. A file of the core knows no nginx type, logs
+//! nothing, reads neither file nor environment, and has its tests beside it.
 
 // The glue is left out of unit tests, which run without an nginx to link to; what only the glue calls
 // looks dead there.
@@ -43,5 +48,8 @@ mod nginx;
 
 #[cfg(test)]
 #[allow(unsafe_code)]
-#[path = "nginx/bit_fields.rs"]
-mod bit_fields;
+#[path = "../tests/inside"]
+mod inside {
+    mod bit_fields;
+    mod layers;
+}

@@ -5,52 +5,35 @@
 //! `ngx_http_clerk_proxy_filter_module` comes after the core module, whose tables its variable needs, and
 //! right before `ngx_http_copy_filter_module`, where filters of modules have their place.
 
-mod advice;
-mod apply;
-mod attempt;
-mod cache;
-mod cf;
-mod conf;
-mod expression;
-#[cfg(feature = "fault-injection")]
-mod faults;
-mod filter;
-mod guard;
-mod handler;
-mod headers;
-mod key;
-mod lookup;
-mod peer_list;
-mod peers;
-mod request_line;
-mod reserve;
-mod resolver;
-mod settings;
-mod shared;
+mod base;
+mod config;
+mod request;
 mod stock;
-mod timer;
-mod tls;
-mod tls_client;
 mod upstream;
-mod variables;
-mod warm;
 
-use std::ffi::{c_char, c_void};
+#[cfg(feature = "fault-injection")]
+#[path = "../../tests/inside/faults.rs"]
+mod faults;
+
+use std::ffi::{c_char, c_void, CStr};
 use std::ptr::{self, addr_of, addr_of_mut};
 
-use ngx::ffi::{
+use base::ffi::{
     ngx_command_t, ngx_conf_t, ngx_cycle_t, ngx_http_module_t, ngx_int_t, ngx_module_t,
     ngx_process, ngx_str_t, ngx_uint_t, NGX_CONF_TAKE1, NGX_CONF_TAKE2, NGX_CONF_TAKE3,
     NGX_CONF_TAKE4, NGX_HTTP_LOC_CONF, NGX_HTTP_LOC_CONF_OFFSET, NGX_HTTP_MAIN_CONF,
     NGX_HTTP_MODULE, NGX_HTTP_SRV_CONF, NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER,
 };
-use ngx::http::{HttpModule, HttpModuleLocationConf, HttpModuleMainConf, HttpModuleServerConf};
-
-use conf::{LocConf, MainConf};
-use peers::SrvConf;
-
-/// The module with the directive, as the `ngx` crate wants to know it.
-struct Module;
+use base::module::{Filter, HttpModule, HttpModuleMainConf, Module};
+use base::status::OK;
+use base::{callback, guard};
+use config::state::{LocConf, MainConf};
+use config::{advice, lines, merge, state};
+use request::proxy::RequestConf;
+use request::variables;
+use upstream::names::Names;
+use upstream::servers::SrvConf;
+use upstream::warm;
 
 impl HttpModule for Module {
     fn module() -> &'static ngx_module_t {
@@ -59,26 +42,18 @@ impl HttpModule for Module {
     }
 }
 
-// SAFETY: `create_main_conf` below makes a `MainConf`.
-unsafe impl HttpModuleMainConf for Module {
-    type MainConf = MainConf;
-}
-
-// SAFETY: `create_srv_conf` below makes a `SrvConf`.
-unsafe impl HttpModuleServerConf for Module {
-    type ServerConf = SrvConf;
-}
-
-// SAFETY: `create_loc_conf` below makes a `LocConf`.
-unsafe impl HttpModuleLocationConf for Module {
-    type LocationConf = LocConf;
+impl HttpModule for Filter {
+    fn module() -> &'static ngx_module_t {
+        // SAFETY: as above.
+        unsafe { &*addr_of!(ngx_http_clerk_proxy_filter_module) }
+    }
 }
 
 const EVERYWHERE: u32 = NGX_HTTP_MAIN_CONF | NGX_HTTP_SRV_CONF | NGX_HTTP_LOC_CONF;
 
 static mut COMMANDS: [ngx_command_t; 6] = [
     ngx_command_t {
-        name: ngx::ngx_string!("clerk_proxy"),
+        name: name(c"clerk_proxy"),
         type_: (NGX_HTTP_LOC_CONF
             | NGX_CONF_TAKE1
             | NGX_CONF_TAKE2
@@ -89,12 +64,17 @@ static mut COMMANDS: [ngx_command_t; 6] = [
         offset: 0,
         post: ptr::null_mut(),
     },
-    inherited(ngx::ngx_string!("clerk_proxy_secret_key"), clerk_proxy_secret_key),
-    inherited(ngx::ngx_string!("clerk_proxy_upstream"), clerk_proxy_upstream),
-    inherited(ngx::ngx_string!("clerk_proxy_client_ip"), clerk_proxy_client_ip),
-    inherited(ngx::ngx_string!("clerk_proxy_warm"), clerk_proxy_warm),
+    inherited(name(c"clerk_proxy_secret_key"), clerk_proxy_secret_key),
+    inherited(name(c"clerk_proxy_upstream"), clerk_proxy_upstream),
+    inherited(name(c"clerk_proxy_client_ip"), clerk_proxy_client_ip),
+    inherited(name(c"clerk_proxy_warm"), clerk_proxy_warm),
     ngx_command_t::empty(),
 ];
+
+/// A directive's name, which nginx compares as C does.
+const fn name(name: &'static CStr) -> ngx_str_t {
+    ngx_str_t { len: name.count_bytes(), data: name.as_ptr().cast::<u8>().cast_mut() }
+}
 
 type Set = unsafe extern "C" fn(*mut ngx_conf_t, *mut ngx_command_t, *mut c_void) -> *mut c_char;
 
@@ -128,7 +108,7 @@ static FILTER_CONTEXT: ngx_http_module_t = ngx_http_module_t {
     init_main_conf: None,
     create_srv_conf: None,
     merge_srv_conf: None,
-    create_loc_conf: None,
+    create_loc_conf: Some(create_request_conf),
     merge_loc_conf: Some(complete_loc_conf),
 };
 
@@ -193,7 +173,7 @@ unsafe extern "C" fn clerk_proxy(
     _command: *mut ngx_command_t,
     _conf: *mut c_void,
 ) -> *mut c_char {
-    guard::directive(cf, conf::CLERK_PROXY, conf::clerk_proxy)
+    callback::directive(cf, lines::CLERK_PROXY, lines::clerk_proxy)
 }
 
 unsafe extern "C" fn clerk_proxy_secret_key(
@@ -201,7 +181,7 @@ unsafe extern "C" fn clerk_proxy_secret_key(
     _command: *mut ngx_command_t,
     _conf: *mut c_void,
 ) -> *mut c_char {
-    guard::directive(cf, conf::SECRET_KEY, conf::clerk_proxy_secret_key)
+    callback::directive(cf, lines::SECRET_KEY, lines::clerk_proxy_secret_key)
 }
 
 unsafe extern "C" fn clerk_proxy_upstream(
@@ -209,7 +189,7 @@ unsafe extern "C" fn clerk_proxy_upstream(
     _command: *mut ngx_command_t,
     _conf: *mut c_void,
 ) -> *mut c_char {
-    guard::directive(cf, conf::UPSTREAM, conf::clerk_proxy_upstream)
+    callback::directive(cf, lines::UPSTREAM, lines::clerk_proxy_upstream)
 }
 
 unsafe extern "C" fn clerk_proxy_client_ip(
@@ -217,7 +197,7 @@ unsafe extern "C" fn clerk_proxy_client_ip(
     _command: *mut ngx_command_t,
     _conf: *mut c_void,
 ) -> *mut c_char {
-    guard::directive(cf, conf::CLIENT_IP, conf::clerk_proxy_client_ip)
+    callback::directive(cf, lines::CLIENT_IP, lines::clerk_proxy_client_ip)
 }
 
 unsafe extern "C" fn clerk_proxy_warm(
@@ -225,22 +205,19 @@ unsafe extern "C" fn clerk_proxy_warm(
     _command: *mut ngx_command_t,
     _conf: *mut c_void,
 ) -> *mut c_char {
-    guard::directive(cf, conf::WARM, conf::clerk_proxy_warm)
+    callback::directive(cf, lines::WARM, lines::clerk_proxy_warm)
 }
 
 unsafe extern "C" fn preconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
-    guard::configuration(cf, "preconfiguration", conf::preconfiguration)
+    callback::configuration(cf, "preconfiguration", lines::preconfiguration)
 }
 
 unsafe extern "C" fn filter_preconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
-    guard::configuration(cf, "preconfiguration of variables", variables::add)
+    callback::configuration(cf, "preconfiguration of variables", variables::add)
 }
 
 unsafe extern "C" fn filter_postconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
-    guard::configuration(cf, "postconfiguration", |cf| {
-        filter::install(cf)?;
-        upstream::install(cf)
-    })
+    callback::configuration(cf, "postconfiguration", merge::finish)
 }
 
 unsafe extern "C" fn init_module(cycle: *mut ngx_cycle_t) -> ngx_int_t {
@@ -251,7 +228,7 @@ unsafe extern "C" fn init_module(cycle: *mut ngx_cycle_t) -> ngx_int_t {
             advice::warn_of_debug_logs(cycle, main);
         }
     });
-    cf::OK
+    OK
 }
 
 unsafe extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
@@ -260,29 +237,38 @@ unsafe extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
     // SAFETY: nginx sets it before it starts a process of any kind.
     let kind = unsafe { ngx_process };
     if kind == NGX_PROCESS_SINGLE as usize || kind == NGX_PROCESS_WORKER as usize {
-        guard::process("init_process", (), || resolver::start(cycle));
-        guard::process("start of warm connections", (), || warm::start(cycle));
+        let Some(main) = Module::main_conf_mut(cycle) else { return OK };
+        guard::process("init_process", (), || Names::start(&main.common.upstreams.names, cycle));
+        guard::process("start of warm connections", (), || main.warm = warm::start(cycle));
     }
     // That names are not followed, or connections not kept ready, is no reason to have no worker.
-    cf::OK
+    OK
 }
 
 unsafe extern "C" fn exit_process(cycle: *mut ngx_cycle_t) {
     // SAFETY: nginx hands out the cycle that the process has served.
     let cycle = unsafe { &*cycle };
-    guard::process("exit_process", (), || warm::stop(cycle));
+    guard::process("exit_process", (), || {
+        if let Some(main) = Module::main_conf_mut(cycle) {
+            main.warm.clear();
+        }
+    });
 }
 
 unsafe extern "C" fn create_main_conf(cf: *mut ngx_conf_t) -> *mut c_void {
-    guard::create(cf, "create_main_conf", MainConf::default)
+    callback::create(cf, "create_main_conf", MainConf::default)
 }
 
 unsafe extern "C" fn create_srv_conf(cf: *mut ngx_conf_t) -> *mut c_void {
-    guard::create(cf, "create_srv_conf", SrvConf::default)
+    callback::create(cf, "create_srv_conf", SrvConf::default)
 }
 
 unsafe extern "C" fn create_loc_conf(cf: *mut ngx_conf_t) -> *mut c_void {
-    guard::create(cf, "create_loc_conf", LocConf::default)
+    callback::create(cf, "create_loc_conf", LocConf::default)
+}
+
+unsafe extern "C" fn create_request_conf(cf: *mut ngx_conf_t) -> *mut c_void {
+    callback::create(cf, "create_request_conf", RequestConf::default)
 }
 
 unsafe extern "C" fn merge_loc_conf(
@@ -290,10 +276,10 @@ unsafe extern "C" fn merge_loc_conf(
     outer: *mut c_void,
     own: *mut c_void,
 ) -> *mut c_char {
-    guard::directive(cf, "merge_loc_conf", |cf| {
+    callback::directive(cf, "merge_loc_conf", |cf| {
         // SAFETY: nginx hands a merge two different configurations that `create_loc_conf` made.
-        let (outer, own) = unsafe { (conf::loc_conf(outer), conf::loc_conf(own)) };
-        conf::merge(cf, outer, own)
+        let (outer, own) = unsafe { (state::loc_conf(outer), state::loc_conf(own)) };
+        merge::merge(cf, outer, own)
     })
 }
 
@@ -303,5 +289,5 @@ unsafe extern "C" fn complete_loc_conf(
     _outer: *mut c_void,
     _own: *mut c_void,
 ) -> *mut c_char {
-    guard::directive(cf, "completion of merge_loc_conf", conf::complete)
+    callback::directive(cf, "completion of merge_loc_conf", merge::complete)
 }

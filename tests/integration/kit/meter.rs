@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 
 use crate::kit::harness::Config;
 
-/// Whose calls are counted, and can fail: see src/nginx/faults.rs and preload.c.
+/// Whose calls are counted, and can fail: see tests/inside/faults.rs and preload.c.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Who {
     Nobody = 0,

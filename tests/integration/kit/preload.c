@@ -15,7 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
-/* As in src/nginx/faults.rs, by how many seconds the wall clock is wrong, and how fast the other one goes. */
+/* As in tests/inside/faults.rs, by how many seconds the wall clock is wrong, and how fast the other one goes. */
 struct meter {
     uint64_t who, count, first, last;
     int64_t wrong, speed;

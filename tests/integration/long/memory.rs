@@ -316,7 +316,7 @@ fn no_call_is_forgotten() {
         "ngx_pagesize",
         "ngx_process",
     ];
-    let faults = include_str!("../../../src/nginx/faults.rs");
+    let faults = include_str!("../../inside/faults.rs");
     let command = ["-D", "--undefined-only"];
     let output = Command::new("nm").args(command).arg(&*FAULTY_MODULE).output().expect("nm runs");
     let text = String::from_utf8(output.stdout).expect("names");

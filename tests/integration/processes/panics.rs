@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::Path;
 
 use crate::kit::assert::assert_json;
 use crate::kit::fapi::Fapi;
@@ -19,6 +20,7 @@ const IN_CONFIGURATION: &[&str] = &[
     "create_main_conf",
     "create_srv_conf",
     "create_loc_conf",
+    "create_request_conf",
     "merge_loc_conf",
     "completion of merge_loc_conf",
     "postconfiguration",
@@ -65,15 +67,23 @@ fn config(fapi: &Fapi, fault: &str) -> Config {
     .env("CLERK_PROXY_FAULT", fault)
 }
 
+/// The sources in a folder and those in it.
+fn sources(folder: &Path, found: &mut Vec<String>) {
+    for file in fs::read_dir(folder).expect("sources") {
+        let path = file.expect("a file").path();
+        if path.is_dir() {
+            sources(&path, found);
+        } else {
+            found.push(fs::read_to_string(&path).expect("a source"));
+        }
+    }
+}
+
 /// The text of each function that nginx calls.
 fn callbacks() -> Vec<String> {
-    let mut found = Vec::new();
-    for file in fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/src/nginx")).expect("sources") {
-        let path = file.expect("a file").path();
-        if path.ends_with("faults.rs") {
-            continue;
-        }
-        let text = fs::read_to_string(&path).expect("a source");
+    let (mut texts, mut found) = (Vec::new(), Vec::new());
+    sources(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src/nginx")), &mut texts);
+    for text in texts {
         for function in text.split("extern \"C\" fn ").skip(1) {
             // Types of functions have no name.
             if function.starts_with('(') {
@@ -94,12 +104,14 @@ fn every_callback_has_its_guard_and_its_test() {
     let mut guarded = BTreeSet::new();
     for text in &callbacks {
         let name = text.split('(').next().expect("a name");
-        let calls = text.split("guard::").skip(1).filter(|call| !call.starts_with("error"));
+        let text = text.replace("callback::", "guard::");
+        let calls = text.split("guard::").skip(1);
         let mut has_guard = false;
         for call in calls {
             let (_, arguments) = call.split_once('(').expect(call);
             let argument = arguments.split(',').map(str::trim).find_map(|argument| {
-                let constant = || Some(format!("clerk_proxy_{}", argument.strip_prefix("conf::")?));
+                let constant =
+                    || Some(format!("clerk_proxy_{}", argument.strip_prefix("lines::")?));
                 argument
                     .strip_prefix('"')
                     .map(|text| text.trim_end_matches('"').to_owned())

@@ -1,0 +1,144 @@
+//! nginx's header lists: walked, and rid of the headers that a `Connection` header names.
+
+use std::{ptr, slice};
+
+use crate::hop_by_hop::{names_nothing, Dropped};
+use crate::nginx::base::ffi::{
+    ngx_http_request_t, ngx_list_push, ngx_list_t, ngx_palloc, ngx_str_t, ngx_table_elt_t,
+};
+
+const CONNECTION: &[u8; 10] = b"Connection";
+
+/// The headers of a list, in order, as the parts that nginx keeps them in.
+fn parts<'a>(list: &ngx_list_t) -> impl Iterator<Item = &'a mut [ngx_table_elt_t]> {
+    let mut next = ptr::from_ref(&list.part);
+    std::iter::from_fn(move || {
+        // SAFETY: a list is a chain of parts that ends with null; each has `nelts` elements in use, and null in place
+        // of none. The lists given to this function hold `ngx_table_elt_t`, live as long as the request, and only
+        // one caller at a time walks one.
+        unsafe {
+            let part = next.as_ref()?;
+            next = part.next;
+            match part.nelts {
+                0 => Some(&mut [][..]),
+                len => Some(slice::from_raw_parts_mut(part.elts.cast(), len)),
+            }
+        }
+    })
+}
+
+/// What the `Connection` headers of a list take away.
+fn dropped_by<'a>(list: &ngx_list_t) -> Dropped<'a> {
+    let mut named = Vec::new();
+    for part in parts(list) {
+        for element in &*part {
+            // "User-Agent" and "Set-Cookie" are as long; every request comes by here.
+            if element.key.len != CONNECTION.len() {
+                continue;
+            }
+            let key = element.key.as_bytes();
+            let is_connection = key == CONNECTION
+                || (matches!(key[0], b'C' | b'c') && key.eq_ignore_ascii_case(CONNECTION));
+            if is_connection && !names_nothing(element.value.as_bytes()) {
+                named.push(element.value.as_bytes());
+            }
+        }
+    }
+    if named.is_empty() {
+        return Dropped::default();
+    }
+    Dropped::by(named.into_iter())
+}
+
+/// Drops the request headers that the client's `Connection` names. The stock proxy module reads this list
+/// later, once it has the body or a connection; the names that it sets itself are not taken from here.
+pub fn drop_named_in_request(r: &mut ngx_http_request_t) -> Option<()> {
+    let list = &r.headers_in.headers;
+    // The recipe drops "Upgrade", and a location that sets it itself reads it from here.
+    let dropped = dropped_by(list).but("Upgrade");
+    if dropped.is_empty() {
+        return Some(());
+    }
+    drop_from_request(r, |name| dropped.contains(name))
+}
+
+/// Drops request headers, of which the proxy module and `Vary` in the cache then know nothing; variables with
+/// a place of their own, such as `$http_cookie`, still do.
+pub fn drop_from_request(
+    r: &mut ngx_http_request_t,
+    is_meant: impl Fn(&[u8]) -> bool,
+) -> Option<()> {
+    let list = &r.headers_in.headers;
+    let count = parts(list).map(|part| part.len()).sum::<usize>();
+    // SAFETY: `pool` is the request's; the result is null or fits all elements.
+    let kept = unsafe { ngx_palloc(r.pool, count * size_of::<ngx_table_elt_t>()) };
+    let kept = kept.cast::<ngx_table_elt_t>();
+    if kept.is_null() {
+        return None;
+    }
+    let mut len = 0;
+    for element in parts(list).flatten().filter(|element| !is_meant(element.key.as_bytes())) {
+        // SAFETY: `kept` has room for all elements.
+        unsafe { kept.add(len).copy_from_nonoverlapping(element, 1) };
+        len += 1;
+    }
+    let list = &mut r.headers_in.headers;
+    list.part.elts = kept.cast();
+    list.part.nelts = len;
+    list.part.next = ptr::null_mut();
+    list.nalloc = count;
+    list.last = &raw mut list.part;
+    Some(())
+}
+
+/// Whether the request has the header.
+pub fn is_in_request(r: &ngx_http_request_t, name: &str) -> bool {
+    pairs(&r.headers_in.headers).any(|(other, _)| other.eq_ignore_ascii_case(name.as_bytes()))
+}
+
+/// The names and values of a list.
+pub fn pairs(list: &ngx_list_t) -> impl Iterator<Item = (&[u8], &[u8])> {
+    parts(list).flatten().map(|element| {
+        let element: &ngx_table_elt_t = element;
+        (element.key.as_bytes(), element.value.as_bytes())
+    })
+}
+
+/// Drops the reply headers that the upstream's `Connection` names.
+pub fn drop_named_in_reply(r: &mut ngx_http_request_t, from_upstream: &ngx_list_t) {
+    let dropped = dropped_by(from_upstream);
+    if !dropped.is_empty() {
+        remove_from_reply(r, |name| dropped.contains(name));
+    }
+}
+
+/// Takes headers of the reply away.
+pub fn remove_from_reply(r: &mut ngx_http_request_t, is_meant: impl Fn(&[u8]) -> bool) {
+    let all = parts(&r.headers_out.headers).flatten();
+    for element in all.filter(|element| is_meant(element.key.as_bytes())) {
+        // "Not sent".
+        element.hash = 0;
+    }
+}
+
+/// Adds a header to the reply.
+pub fn add_to_reply(
+    r: &mut ngx_http_request_t,
+    name: &'static str,
+    value: &'static str,
+) -> Option<()> {
+    let text = |text: &'static str| ngx_str_t { len: text.len(), data: text.as_ptr().cast_mut() };
+    // SAFETY: the list is that of a live request; the new element is null or fresh memory of its type, for
+    // whose fields zero is a valid value. nginx only reads the texts.
+    unsafe {
+        let element = ngx_list_push(&raw mut r.headers_out.headers).cast::<ngx_table_elt_t>();
+        if element.is_null() {
+            return None;
+        }
+        element.write_bytes(0, 1);
+        (*element).hash = 1;
+        (*element).key = text(name);
+        (*element).value = text(value);
+    }
+    Some(())
+}

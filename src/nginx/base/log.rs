@@ -1,0 +1,31 @@
+//! Messages in nginx's error log.
+
+use std::ffi::c_char;
+
+use crate::nginx::base::ffi::{
+    ngx_cycle, ngx_http_request_t, ngx_log_error_core, ngx_log_t, ngx_uint_t, NGX_LOG_ERR,
+};
+
+/// Logs what is wrong with a request.
+pub fn error(r: &ngx_http_request_t, text: &str) {
+    // SAFETY: a request has a connection with a log.
+    write(unsafe { (*r.connection).log }, NGX_LOG_ERR, text);
+}
+
+/// Logs what concerns no request.
+pub fn log(level: u32, text: &str) {
+    // SAFETY: `ngx_cycle` is set before any module code runs.
+    write(unsafe { (*ngx_cycle).log }, level, text);
+}
+
+/// Writes to a log of nginx.
+pub fn write(log: *mut ngx_log_t, level: u32, text: &str) {
+    let level = level as ngx_uint_t;
+    // SAFETY: `log` is nginx's; "%*s" takes a size_t and a pointer to that many bytes (ngx_vslprintf).
+    unsafe {
+        if (*log).log_level >= level {
+            let (len, data) = (text.len(), text.as_ptr().cast::<c_char>());
+            ngx_log_error_core(level, log, 0, c"%*s".as_ptr(), len, data);
+        }
+    }
+}

@@ -1,0 +1,15 @@
+//! nginx's basics made safe. Knows no directive; imports the pure core alone.
+
+pub mod callback;
+pub mod clock;
+pub mod expression;
+pub mod ffi;
+pub mod guard;
+pub mod headers;
+pub mod log;
+pub mod module;
+pub mod parser;
+pub mod pool;
+pub mod reserve;
+pub mod status;
+pub mod timer;

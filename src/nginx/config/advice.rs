@@ -1,0 +1,89 @@
+//! What works and will hurt, as far as it can be seen once nginx has merged all settings.
+
+use std::ffi::{c_void, CStr};
+use std::ptr;
+
+use crate::nginx::base::ffi::{
+    ngx_conf_t, ngx_cycle_t, ngx_http_complex_value_t, ngx_log_t, ngx_str_t, NGX_LOG_DEBUG_HTTP,
+    NGX_LOG_WARN,
+};
+use crate::nginx::base::log;
+use crate::nginx::config::state::MainConf;
+use crate::nginx::stock::directives;
+use crate::nginx::stock::level::Level;
+use crate::warning::Warning;
+
+/// The directives in force in a location that answer with 401.
+pub fn unauthorized(cf: &ngx_conf_t, level: Level) -> Vec<&'static str> {
+    let mut found = Vec::new();
+    let realm = first_field(cf, level, c"ngx_http_auth_basic_module", "auth_basic");
+    // SAFETY: the realm, null or a complex value, is at the offset of its directive, which is 0.
+    let realm = realm.and_then(|field| unsafe {
+        field.cast::<*const ngx_http_complex_value_t>().read().as_ref()
+    });
+    if realm.is_some_and(|realm| realm.value.as_bytes() != b"off") {
+        found.push("auth_basic");
+    }
+    let uri = first_field(cf, level, c"ngx_http_auth_request_module", "auth_request");
+    // SAFETY: the URI comes first in the module's settings, which are larger than it.
+    if uri.is_some_and(|field| unsafe { field.cast::<ngx_str_t>().read() }.len > 0) {
+        found.push("auth_request");
+    }
+    found
+}
+
+/// Warns of a log with the headers of requests, once all of the configuration is read: the log of the whole server
+/// may be named last. A subrequest writes to the log of its main request's location, whichever that is.
+pub fn warn_of_debug_logs(cycle: &ngx_cycle_t, main: &MainConf) {
+    let everywhere = main.logs_requests || logs_requests(cycle.log) || has_debug_connections(cycle);
+    if let Some(place) = main.first.filter(|_| everywhere) {
+        log::log(NGX_LOG_WARN, &format!("{} in {place}", Warning::DebugLog));
+    }
+}
+
+/// Whether `debug_connection` has requests logged, whatever the level.
+#[cfg(nginx_debug)]
+fn has_debug_connections(cycle: &ngx_cycle_t) -> bool {
+    // SAFETY: each core module has its place in `conf_ctx`; that of the events module, where it is not null, has
+    // the settings of all of its modules, of which the first is its core.
+    unsafe {
+        let events = *cycle.conf_ctx.add(crate::nginx::base::ffi::ngx_events_module.index);
+        let Some(confs) = events.cast::<*mut *mut c_void>().as_ref() else { return false };
+        let conf = (*confs.add(crate::nginx::base::ffi::ngx_event_core_module.ctx_index))
+            .cast::<crate::nginx::base::ffi::ngx_event_conf_t>();
+        conf.as_ref().is_some_and(|conf| conf.debug_connection.nelts > 0)
+    }
+}
+
+/// A build without debugging refuses the directive.
+#[cfg(not(nginx_debug))]
+fn has_debug_connections(_cycle: &ngx_cycle_t) -> bool {
+    false
+}
+
+/// The settings of a module whose directive, where this nginx has it, sets their first field.
+fn first_field(
+    cf: &ngx_conf_t,
+    level: Level,
+    module: &CStr,
+    directive: &str,
+) -> Option<*const c_void> {
+    directives::offset(cf, module, directive)
+        .filter(|(_, offset)| *offset == 0)
+        .map(|(ctx_index, _)| level.conf(ctx_index).cast_const())
+        .filter(|conf| !conf.is_null())
+}
+
+/// Whether the headers of requests are logged, which only a build with debugging does.
+pub fn logs_requests(mut log: *const ngx_log_t) -> bool {
+    const DEBUG_HTTP: usize = NGX_LOG_DEBUG_HTTP as usize;
+    while let Some(this) = ptr::NonNull::new(log.cast_mut()) {
+        // SAFETY: logs are a list that ends with null.
+        let this = unsafe { this.as_ref() };
+        if cfg!(nginx_debug) && this.log_level & DEBUG_HTTP != 0 {
+            return true;
+        }
+        log = this.next;
+    }
+    false
+}

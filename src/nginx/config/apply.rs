@@ -1,0 +1,304 @@
+//! The recipe put into one location, as if the user had written its lines there.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::env;
+use std::num::NonZeroU16;
+use std::path::Path;
+
+use crate::buffer_sizes::Sizes;
+use crate::client_ip::Form;
+use crate::directive::InForce;
+use crate::error::Error;
+use crate::nginx::base::expression::Expression;
+use crate::nginx::base::ffi::{
+    ngx_array_create, ngx_conf_t, ngx_http_err_page_t, ngx_http_handler_pt,
+};
+use crate::nginx::base::guard;
+use crate::nginx::base::parser::{ConfExt, Place, Stop, NO_MEMORY};
+use crate::nginx::config::cache_rules;
+use crate::nginx::request::passing::Passing;
+use crate::nginx::request::proxy::{Cache, Proxy};
+use crate::nginx::request::{cache, handler, variables};
+use crate::nginx::stock::connection_settings::{can_wait, context_of, speaks_http_1, Content};
+use crate::nginx::stock::directives::Stock;
+use crate::nginx::stock::level::{is_same, location_name, Level};
+use crate::nginx::stock::settings::UserSettings;
+use crate::nginx::stock::tls_context::{self, Shared};
+use crate::nginx::upstream::blocks;
+use crate::nginx::upstream::implicit::Upstreams;
+use crate::recipe::{self, Class, Values, CANNOT_BE_INHERITED, CA_BUNDLES, KEEPALIVE, RECIPE};
+use crate::secret_key::Key;
+use crate::warning::Warning;
+
+/// What locations share.
+#[derive(Default)]
+pub struct Common {
+    /// The upstreams in use.
+    pub upstreams: Upstreams,
+    /// The TLS contexts, by what they are made of.
+    contexts: HashMap<Content, Shared>,
+}
+
+/// One location with its `clerk_proxy` line, as the recipe meets it.
+pub struct Block<'a> {
+    /// The directives of this nginx.
+    pub stock: &'a Stock,
+    /// The location.
+    pub level: Level,
+    /// What is in force for it.
+    pub line: &'a InForce,
+    /// Where its `clerk_proxy` line stands.
+    pub place: Place,
+    /// What the user wrote in the location itself.
+    pub written_here: &'a UserSettings,
+}
+
+impl Block<'_> {
+    /// Makes the location a stock proxy location with all that the recipe says.
+    pub fn apply(
+        &self,
+        cf: &mut ngx_conf_t,
+        outer: Option<&UserSettings>,
+        common: &mut Common,
+    ) -> Result<Proxy, Stop> {
+        guard::inject_fault("apply");
+        let core = self.level.core();
+        let line = self.line;
+        // A handler that was set after ours would win silently.
+        if !is_same(core.handler, Some(handler::content_handler)) {
+            return Err(Error::OtherHandler { location: location_name(core) }.into());
+        }
+        if line.origin.tls && !self.stock.has("proxy_ssl_verify") {
+            return Err(Error::MissingModule("ngx_http_ssl_module").into());
+        }
+        let in_force = self.written_here.within(outer);
+        for &directive in CANNOT_BE_INHERITED {
+            let here = self.stock.is_set(self.written_here, directive);
+            if !here && self.stock.is_set(&in_force, directive) {
+                return Err(Error::Inherited { directive }.into());
+            }
+        }
+        let in_block = blocks::is_block(cf, &line.origin);
+        let ca_bundle =
+            if self.needs_ca_bundle() { find_ca_bundle(line, in_block)? } else { String::new() };
+        let values = Values {
+            line,
+            in_block,
+            verified: !self.stock.is_off(self.written_here, "proxy_ssl_verify"),
+            ca_bundle: &ca_bundle,
+            buffers: Sizes::beside(self.stock.sizes(&in_force)),
+        };
+        let zone = cache_rules::take(self.stock, self.level);
+        if zone.is_some() {
+            cache_rules::check(self.stock, self.written_here, &in_force)?;
+        }
+        self.set_headers(cf, &values, &in_force)?;
+        self.set_lines(cf, &values, &in_force, zone.is_some())?;
+        // What connections are made with, now that the recipe is in it.
+        let settings = self.stock.written_in(self.level).within(outer);
+        let connection = self.stock.connection(&settings, line.origin.tls);
+        let verified = line.origin.tls && !self.stock.is_off(&settings, "proxy_ssl_verify");
+        if line.origin.tls && !verified {
+            cf.warn(&Warning::Unverified);
+        }
+        if !line.origin.tls && !in_block && !line.origin.is_local() {
+            cf.warn(&Warning::PlainUpstream { server: line.origin.server() });
+        }
+        if !line.origin.tls {
+            // nginx takes any `proxy_pass` with variables for one that may speak TLS.
+            tls_context::do_not_verify(self.stock, self.level);
+        }
+        let context =
+            if verified { self.share_context(common, context_of(&connection)) } else { None };
+        let can_wait = !in_block && can_wait(&connection);
+        let has_line = speaks_http_1(&connection);
+        let (proxy, upstream) = self.delegate(cf, &mut common.upstreams, connection, has_line)?;
+        let cache = zone.map(|zone| self.cache(cf, &zone, proxy)).transpose()?;
+        let keepalive = usize::from(line.keepalive.map_or(KEEPALIVE, NonZeroU16::get));
+        let warm = can_wait.then(|| (upstream, keepalive.min(line.warm.into())));
+        // An inherited error_page, which most distributions have, must not answer clerk-js; one of the
+        // location's own does. An empty list of our own is inherited by nobody's.
+        let core = self.level.core();
+        if core.error_pages.is_null() {
+            // SAFETY: `pool` is the configuration's.
+            core.error_pages =
+                unsafe { ngx_array_create(cf.pool, 1, size_of::<ngx_http_err_page_t>()) };
+            if core.error_pages.is_null() {
+                return Err(NO_MEMORY);
+            }
+        }
+        Ok(Proxy {
+            prefix: line.url.prefix().as_bytes().into(),
+            base: has_line.then(|| line.origin.path.as_bytes().into()),
+            delegate: if cache.is_some() { Some(cache::handler) } else { proxy },
+            cache,
+            location: location_name(core),
+            place: self.place,
+            context,
+            unauthorized: RefCell::default(),
+            url: if line.url.has_variables() {
+                Some((line.url.clone(), Expression::compile(cf, line.url.as_str())?))
+            } else {
+                None
+            },
+            key: match &line.key {
+                Key::Expression(text) => Some(Expression::compile(cf, text)?),
+                Key::Known(_) => None,
+            },
+            client_ip: match &line.client_ip {
+                Some(text) => Some((Form::of(text), Expression::compile(cf, text)?)),
+                None => None,
+            },
+            warm,
+            tls: line.origin.tls,
+        })
+    }
+
+    /// What requests need of a cache.
+    fn cache(
+        &self,
+        cf: &mut ngx_conf_t,
+        zone: &str,
+        next: ngx_http_handler_pt,
+    ) -> Result<Cache, Stop> {
+        let scripts = format!("{}/npm/", self.line.url.as_str());
+        Ok(Cache {
+            zone: Expression::compile(cf, zone)?,
+            scripts: Expression::compile(cf, &scripts)?,
+            next,
+            passing: Passing::default(),
+        })
+    }
+
+    /// Finds the TLS context of an earlier location, or lets this one lend its own to those that follow.
+    fn share_context(&self, common: &mut Common, made_of: Content) -> Option<Shared> {
+        if let Some(context) = common.contexts.get(&made_of) {
+            context.borrow(self.level);
+            return Some(*context);
+        }
+        let context = Shared::lend(self.stock, self.level);
+        common.contexts.extend(context.map(|context| (made_of, context)));
+        context
+    }
+
+    /// The user's own headers and those of the contract.
+    fn set_headers(
+        &self,
+        cf: &mut ngx_conf_t,
+        values: &Values,
+        in_force: &UserSettings,
+    ) -> Result<(), Stop> {
+        let own = self.stock.is_set(self.written_here, "proxy_set_header");
+        let user = self.stock.headers(in_force);
+        if own {
+            for (name, _) in &user {
+                if let Some(instead) = recipe::instead_of_header(name) {
+                    return Err(Error::OwnedHeader { name: name.clone(), instead }.into());
+                }
+            }
+        } else {
+            // As soon as a location has a header of its own, nginx inherits none: carry them over.
+            for (name, value) in user.iter().filter(|(name, _)| !recipe::owns_header(name)) {
+                self.stock.set(cf, self.level, "proxy_set_header", &[name.as_bytes(), value])?;
+            }
+        }
+        let has =
+            |name: &str| own && user.iter().any(|(other, _)| other.eq_ignore_ascii_case(name));
+        for entry in recipe::headers().filter(|entry| !has(entry.arguments[0])) {
+            self.set(cf, entry.directive, entry.arguments, values)?;
+        }
+        Ok(())
+    }
+
+    /// All lines of the recipe but headers.
+    fn set_lines(
+        &self,
+        cf: &mut ngx_conf_t,
+        values: &Values,
+        in_force: &UserSettings,
+        with_cache: bool,
+    ) -> Result<(), Stop> {
+        for entry in RECIPE.iter().filter(|entry| entry.directive != "proxy_set_header") {
+            let user = match entry.class {
+                Class::Contract | Class::Cache => self.written_here,
+                Class::Tuning => in_force,
+            };
+            let of_cache = entry.class == Class::Cache;
+            let skip = (entry.tls && !self.line.origin.tls)
+                || (entry.directive == "proxy_ssl_trusted_certificate"
+                    && values.ca_bundle.is_empty())
+                || (of_cache && !with_cache);
+            let list = recipe::LISTS.contains(&entry.directive);
+            let by_user = !list && self.stock.is_set(user, entry.directive);
+            if skip || (by_user && !of_cache) {
+                continue;
+            }
+            let done = !by_user && self.set(cf, entry.directive, entry.arguments, values)?;
+            // Where nginx keeps the settings of caches at another place than is known, there can be none.
+            let unknown = entry.directive == "proxy_cache"
+                && self.stock.has("proxy_cache")
+                && !cache_rules::is_known(self.stock);
+            if !done && (of_cache || unknown) {
+                return Err(Error::BesideCache { what: entry.directive.to_owned() }.into());
+            }
+        }
+        Ok(())
+    }
+
+    fn set(
+        &self,
+        cf: &mut ngx_conf_t,
+        directive: &'static str,
+        arguments: &[&str],
+        values: &Values,
+    ) -> Result<bool, Stop> {
+        let filled: Vec<_> = arguments.iter().map(|argument| values.fill(argument)).collect();
+        let filled: Vec<&[u8]> = filled.iter().map(|argument| argument.as_bytes()).collect();
+        self.stock.set(cf, self.level, directive, &filled)
+    }
+
+    /// Makes this location a stock proxy location whose handler is called by ours. Where requests have a request
+    /// line, the URI is put there, see `request_line`.
+    fn delegate(
+        &self,
+        cf: &mut ngx_conf_t,
+        upstreams: &mut Upstreams,
+        connection: Content,
+        has_line: bool,
+    ) -> Result<(ngx_http_handler_pt, String), Stop> {
+        let origin = &self.line.origin;
+        let name = upstreams.name(cf, self.line, connection, self.place)?;
+        let (scheme, path) = (origin.scheme(), &origin.path);
+        let url = if has_line {
+            format!("{scheme}://{name}")
+        } else {
+            format!("{scheme}://{name}{path}${}", variables::URI)
+        };
+        self.stock.set(cf, self.level, "proxy_pass", &[url.as_bytes()])?;
+        let core = self.level.core();
+        let delegate = core.handler.replace(handler::content_handler);
+        if is_same(delegate, Some(handler::content_handler)) {
+            return Err(Error::Internal("proxy_pass was not taken".to_owned()).into());
+        }
+        Ok((delegate, name))
+    }
+
+    fn needs_ca_bundle(&self) -> bool {
+        let set = |name| self.stock.is_set(self.written_here, name);
+        let unverified = self.stock.is_off(self.written_here, "proxy_ssl_verify");
+        self.line.origin.tls && !unverified && !set("proxy_ssl_trusted_certificate")
+    }
+}
+
+fn find_ca_bundle(line: &InForce, in_block: bool) -> Result<String, Error> {
+    // As with OpenSSL itself, the variable stands for all other places.
+    let named = env::var("SSL_CERT_FILE").ok();
+    let places = match &named {
+        Some(path) => &[path.as_str()][..],
+        None => CA_BUNDLES,
+    };
+    let found = places.iter().find(|path| Path::new(path).is_file());
+    let host = || line.origin.tls_name(in_block).to_owned();
+    found.map(|&path| path.to_owned()).ok_or_else(|| Error::NoCaBundle { host: host() })
+}

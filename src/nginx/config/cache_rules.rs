@@ -1,0 +1,73 @@
+//! What stands beside a `proxy_cache` in a location with `clerk_proxy`.
+
+use std::mem::offset_of;
+use std::ptr;
+
+use crate::error::Error;
+use crate::nginx::base::ffi::{
+    ngx_http_upstream_conf_t, NGX_CONF_UNSET, NGX_HTTP_UPSTREAM_IGN_CACHE_CONTROL,
+    NGX_HTTP_UPSTREAM_IGN_EXPIRES, NGX_HTTP_UPSTREAM_IGN_SET_COOKIE, NGX_HTTP_UPSTREAM_IGN_VARY,
+};
+use crate::nginx::stock::directives::Stock;
+use crate::nginx::stock::level::Level;
+use crate::nginx::stock::settings::UserSettings;
+use crate::public_script::is_personal;
+use crate::recipe::CANNOT_BE_INHERITED;
+
+/// What tells nginx which replies not to keep, in words of `proxy_ignore_headers`.
+const WARNINGS: &[(&str, u32)] = &[
+    ("Cache-Control", NGX_HTTP_UPSTREAM_IGN_CACHE_CONTROL),
+    ("Expires", NGX_HTTP_UPSTREAM_IGN_EXPIRES),
+    ("Set-Cookie", NGX_HTTP_UPSTREAM_IGN_SET_COOKIE),
+    ("Vary", NGX_HTTP_UPSTREAM_IGN_VARY),
+];
+
+/// The user's `proxy_cache` in this location, which is then as if it had none.
+pub fn take(stock: &Stock, level: Level) -> Option<String> {
+    let conf = stock.get("proxy_no_cache").filter(|_| is_known(stock))?;
+    let conf = level.conf(conf.ctx_index).cast::<ngx_http_upstream_conf_t>();
+    // SAFETY: that the proxy module's configuration begins with one of upstreams was just checked. A zone and
+    // a text with variables live as long as the configuration.
+    unsafe {
+        if (*conf).cache() != 1 {
+            return None;
+        }
+        let text = match ((*conf).cache_zone.as_ref(), (*conf).cache_value.as_ref()) {
+            (None, Some(value)) => value.value,
+            (Some(zone), _) if !zone.data.is_null() => zone.shm.name,
+            // There is no such zone, as nginx will say itself.
+            _ => return None,
+        };
+        (*conf).set_cache(NGX_CONF_UNSET);
+        ((*conf).cache_zone, (*conf).cache_value) = (ptr::null_mut(), ptr::null_mut());
+        Some(String::from_utf8_lossy(text.as_bytes()).into_owned())
+    }
+}
+
+/// Whether nginx keeps the settings of caches where its headers say.
+pub fn is_known(stock: &Stock) -> bool {
+    stock.get("proxy_no_cache").is_some_and(|directive| {
+        // That the settings of upstreams come first in the proxy module's is no promise of nginx.
+        // SAFETY: the command's table entry lives as long as its module.
+        let offset = unsafe { directive.command.as_ref() }.offset;
+        offset == offset_of!(ngx_http_upstream_conf_t, no_cache)
+    })
+}
+
+/// Finds what stands beside a cache and would let other replies into it, or mix them up.
+pub fn check(stock: &Stock, here: &UserSettings, in_force: &UserSettings) -> Result<(), Error> {
+    let refused = |what: String| Err(Error::BesideCache { what });
+    for (name, bit) in WARNINGS {
+        if stock.has_bits(here, "proxy_ignore_headers", *bit as usize) {
+            return refused(format!("proxy_ignore_headers {name}"));
+        }
+    }
+    if let Some(directive) = CANNOT_BE_INHERITED.iter().find(|name| stock.is_set(here, name)) {
+        return refused((*directive).to_owned());
+    }
+    let mut names = stock.headers(in_force).into_iter().map(|(name, _)| name);
+    match names.find(|name| is_personal(name.as_bytes())) {
+        Some(name) => refused(format!("proxy_set_header {name}")),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,103 @@
+//! Reads the secret key, as the process that reads the configuration: the master.
+
+use std::env;
+use std::fs;
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use zeroize::Zeroizing;
+
+use crate::error::Error;
+use crate::nginx::base::expression::Expression;
+use crate::nginx::base::ffi::{ngx_conf_full_name, ngx_conf_t};
+use crate::nginx::base::parser::{ConfExt, Stop, NO_MEMORY};
+use crate::nginx::base::status::OK;
+use crate::secret_key::{Key, KeyFault, SecretKey, Source, DEFAULT_VARIABLE};
+use crate::warning::Warning;
+
+/// Reads the key that a directive names.
+pub fn read(cf: &mut ngx_conf_t, directive: &'static str, source: &Source) -> Result<Key, Stop> {
+    if let Source::Expression(text) = source {
+        if let Some(fault) = KeyFault::of_expression(text) {
+            return Err(Error::SecretKey { directive, source: source.to_string(), fault }.into());
+        }
+        // What is wrong with it is said here, where it stands.
+        Expression::compile(cf, text)?;
+        return Ok(Key::Expression(text.clone()));
+    }
+    // The environment of "nginx -s" is its own and has no key.
+    if cf.only_signals() {
+        return Ok(Key::Known(SecretKey::placeholder()));
+    }
+    if let Source::File(name) | Source::Env(name) = source {
+        if SecretKey::parse(name.as_bytes()).is_ok() {
+            let (source, fault) = (source.to_string(), KeyFault::NotAName);
+            return Err(Error::SecretKey { directive, source, fault }.into());
+        }
+    }
+    // A relative path starts where the configuration file is, as that of a certificate does.
+    let source = match source {
+        Source::File(path) => &Source::File(full_name(cf, path)?),
+        other => other,
+    };
+    let error = |fault| Error::SecretKey { directive, source: source.to_string(), fault };
+    let bytes = match source {
+        Source::Literal(key) => {
+            if all_can_read(cf.place().path()) {
+                cf.warn(&Warning::ReadableConfiguration { directive });
+            }
+            Ok(Zeroizing::new(key.as_bytes().to_vec()))
+        }
+        Source::Env(name) => from_environment(name, KeyFault::NotSet),
+        Source::File(path) => {
+            if all_can_read(Path::new(path)) {
+                cf.warn(&Warning::ReadableKeyFile { directive, path: path.clone() });
+            }
+            read_file(path)
+        }
+        Source::Default | Source::Expression(_) => {
+            from_environment(DEFAULT_VARIABLE, KeyFault::Missing)
+        }
+    };
+    let key = bytes.and_then(|bytes| SecretKey::parse(&bytes)).map_err(error)?;
+    if key.is_of_development() {
+        cf.warn(&Warning::DevelopmentKey { directive, source: source.to_string() });
+    }
+    Ok(Key::Known(key))
+}
+
+fn from_environment(name: &str, missing: KeyFault) -> Result<Zeroizing<Vec<u8>>, KeyFault> {
+    env::var_os(name).map(|value| Zeroizing::new(value.into_vec())).ok_or(missing)
+}
+
+fn read_file(path: &str) -> Result<Zeroizing<Vec<u8>>, KeyFault> {
+    let unreadable = |why: std::io::Error| KeyFault::Unreadable(words(&why));
+    // A pipe would make nginx wait.
+    if !fs::metadata(path).map_err(unreadable)?.is_file() {
+        return Err(KeyFault::Unreadable("it is no regular file".to_owned()));
+    }
+    fs::read(path).map(Zeroizing::new).map_err(unreadable)
+}
+
+/// The system's words for an error, as nginx prints them: `2: No such file or directory`.
+fn words(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    match (error.raw_os_error(), text.split_once(" (os error ")) {
+        (Some(number), Some((text, _))) => format!("{number}: {text}"),
+        _ => text,
+    }
+}
+
+fn full_name(cf: &mut ngx_conf_t, path: &str) -> Result<String, Stop> {
+    let mut name = cf.copy(path)?;
+    // SAFETY: the name ends with a zero byte; the cycle has its prefixes set.
+    if unsafe { ngx_conf_full_name(cf.cycle, &raw mut name, 1) } != OK {
+        return Err(NO_MEMORY);
+    }
+    Ok(String::from_utf8_lossy(name.as_bytes()).into_owned())
+}
+
+fn all_can_read(file: &Path) -> bool {
+    fs::metadata(file).is_ok_and(|data| data.is_file() && data.permissions().mode() & 0o004 != 0)
+}

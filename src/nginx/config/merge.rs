@@ -1,0 +1,167 @@
+//! The life of a configuration: `clerk_proxy` is read where it stands and applied when all is read.
+//!
+//! Our `merge_loc_conf` runs before that of every stock module (see the module order in `mod.rs`). The stock
+//! configurations of all blocks are then still as the user wrote them, so that the order of his lines does
+//! not matter and the stock modules merge, check and compile what we add as if he had written it.
+
+use std::rc::Rc;
+
+use crate::directive::InForce;
+use crate::error::Error;
+use crate::nginx::base::ffi::ngx_conf_t;
+use crate::nginx::base::module::{Filter, HttpModuleLocationConf, HttpModuleMainConf, Module};
+use crate::nginx::base::parser::{ConfExt, Place, Stop, NO_MEMORY};
+use crate::nginx::config::apply::Block;
+use crate::nginx::config::state::{Defaults, LocConf, Written};
+use crate::nginx::config::{advice, key, lines};
+use crate::nginx::request::{filter, handler};
+use crate::nginx::stock::directives::Stock;
+use crate::nginx::stock::level::{is_same, location_name, Level};
+use crate::nginx::stock::tls_context::{self, Shared};
+use crate::nginx::upstream::blocks;
+use crate::nginx::upstream::wanted::Wanted;
+use crate::secret_key::{Key, Source};
+use crate::warning::Warning;
+
+/// Applies the recipe to one block; blocks around it come first.
+pub fn merge(cf: &mut ngx_conf_t, outer: &mut LocConf, own: &mut LocConf) -> Result<(), Stop> {
+    own.defaults.fill_from(&outer.defaults);
+    let Some(stock) = stock(cf)? else { return Ok(()) };
+    if outer.in_force.is_none() {
+        // The `http` block is merged into servers and never on its own.
+        let http = Module::main_conf(cf).and_then(|main| main.http).ok_or(NO_MEMORY)?;
+        outer.in_force = Some(Rc::new(stock.written_in(http)));
+    }
+    let level = Level::current(cf).ok_or(NO_MEMORY)?;
+    let written_here = stock.written_in(level);
+    let in_force = written_here.within(outer.in_force.as_deref());
+    // Most blocks add nothing: they share what they inherit.
+    own.in_force = match &outer.in_force {
+        Some(shared) if **shared == in_force => Some(Rc::clone(shared)),
+        _ => Some(Rc::new(in_force)),
+    };
+    let core = level.core();
+    let Some(written) = own.written.take() else {
+        own.inside.clone_from(&outer.inside);
+        let Some(around) = &own.inside else { return Ok(()) };
+        let stock = around.cache.as_ref().map_or(around.delegate, |cache| cache.next);
+        if is_same(core.handler, stock) {
+            let location = around.location.clone();
+            let error = Error::NestedProxyPass { location };
+            return citing(cf, around.place, |_| Err(error.into()));
+        }
+        // `if` and `limit_except` are blocks of the same location.
+        if core.noname() == 1 && core.handler.is_none() && outer.proxy.is_some() {
+            own.proxy.clone_from(&outer.proxy);
+            core.handler = Some(handler::content_handler);
+        }
+        return Ok(());
+    };
+    let place = written.place;
+    let (outer_settings, defaults) = (outer.in_force.as_deref(), &own.defaults);
+    let proxy = citing(cf, place, |cf| {
+        let line = in_force_with(cf, written, defaults)?;
+        let block = Block { stock: &stock, level, line: &line, place, written_here: &written_here };
+        let common = &mut Module::main_conf_mut(cf).ok_or(NO_MEMORY)?.common;
+        block.apply(cf, outer_settings, common)
+    });
+    let proxy = Rc::new(proxy?);
+    own.inside = Some(Rc::clone(&proxy));
+    own.proxy = Some(proxy);
+    Ok(())
+}
+
+/// A line together with what others say, and with the defaults.
+fn in_force_with(
+    cf: &mut ngx_conf_t,
+    written: Written,
+    defaults: &Defaults,
+) -> Result<InForce, Stop> {
+    let Written { line, key, .. } = written;
+    let key = match (key, &defaults.key) {
+        (Some(key), _) => key,
+        (None, Some(key)) => Key::clone(key),
+        (None, None) => key::read(cf, lines::CLERK_PROXY, &Source::Default)?,
+    };
+    let origin = line.origin.or_else(|| defaults.origin.as_deref().cloned()).unwrap_or_default();
+    let client_ip = defaults.client_ip.as_deref().map(str::to_owned);
+    let (keepalive, warm) = (line.keepalive, defaults.warm.unwrap_or(1));
+    Ok(InForce { url: line.url, key, origin, keepalive, client_ip, warm })
+}
+
+/// Finishes one block, once the proxy module has merged it.
+pub fn complete(cf: &mut ngx_conf_t) -> Result<(), Stop> {
+    let own = Module::location_conf(cf).ok_or(NO_MEMORY)?;
+    Filter::location_conf_mut(cf).ok_or(NO_MEMORY)?.proxy.clone_from(&own.proxy);
+    let level = Level::current(cf).ok_or(NO_MEMORY)?;
+    if advice::logs_requests(level.core().error_log) {
+        Module::main_conf_mut(cf).ok_or(NO_MEMORY)?.logs_requests = true;
+    }
+    let Some(proxy) = own.proxy.as_deref() else {
+        let main = Module::main_conf(cf).ok_or(NO_MEMORY)?;
+        let name =
+            main.stock.as_deref().and_then(|stock| tls_context::unverified_upstream(stock, level));
+        return match name.filter(|name| main.common.upstreams.verifies(name)) {
+            Some(name) => {
+                let location = location_name(level.core());
+                Err(Error::UnverifiedBlock { name, location }.into())
+            }
+            None => Ok(()),
+        };
+    };
+    for directive in advice::unauthorized(cf, level) {
+        // `if` and `limit_except` inherit what was said already.
+        if proxy.unauthorized.borrow_mut().insert(directive) {
+            citing(cf, proxy.place, |cf| {
+                cf.warn(&Warning::Unauthorized { directive });
+                Ok(())
+            })?;
+        }
+    }
+    proxy.context.map_or(Ok(()), |context| context.complete(level))?;
+    if let Some((upstream, count)) = &proxy.warm {
+        let main = Module::main_conf(cf).ok_or(NO_MEMORY)?;
+        let lender = main.stock.as_deref().and_then(|stock| Shared::lend(stock, level));
+        if let Some(conf) = lender.map(|lender| lender.conf()) {
+            // TLS has no sendfile, see `Attempt::note_sendfile`.
+            let possible = !proxy.tls || level.core().sendfile != 1;
+            let wanted = Wanted { count: *count, level, conf, tls: proxy.tls, possible };
+            blocks::keep_warm(cf, upstream, wanted, possible);
+        }
+    }
+    Ok(())
+}
+
+/// Runs `body` so that its error, too, cites `place` and not the end of `http {}`.
+fn citing<T>(
+    cf: &mut ngx_conf_t,
+    place: Place,
+    body: impl FnOnce(&mut ngx_conf_t) -> Result<T, Stop>,
+) -> Result<T, Stop> {
+    let result = cf.at(place, "", |cf| {
+        body(cf).map_err(|stop| {
+            if let Stop::Error(error) = stop {
+                cf.emerg(&error.to_string());
+            }
+            Stop::Logged
+        })
+    });
+    result.ok_or(NO_MEMORY)?
+}
+
+fn stock(cf: &mut ngx_conf_t) -> Result<Option<Rc<Stock>>, Stop> {
+    let main = Module::main_conf_mut(cf).ok_or(NO_MEMORY)?;
+    if main.used && main.stock.is_none() {
+        main.stock = Some(Rc::new(Stock::find(cf)?));
+    }
+    Ok(main.stock.clone())
+}
+
+/// Takes part in replies and upstreams, once nginx has merged and set up all; not at all where no location needs it.
+pub fn finish(cf: &mut ngx_conf_t) -> Result<(), Stop> {
+    let main = Module::main_conf(cf).ok_or(NO_MEMORY)?;
+    if main.used {
+        filter::install();
+    }
+    main.common.upstreams.install(cf)
+}

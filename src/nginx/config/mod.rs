@@ -1,0 +1,10 @@
+//! From the lines that a user writes to a location that works. Imports all folders before it: `base`, `stock`,
+//! `request` and `upstream`.
+
+pub mod advice;
+pub mod apply;
+pub mod cache_rules;
+pub mod key;
+pub mod lines;
+pub mod merge;
+pub mod state;

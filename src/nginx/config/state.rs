@@ -1,0 +1,103 @@
+//! What the module with the directives keeps of a configuration.
+
+use std::ffi::c_void;
+use std::rc::Rc;
+
+use crate::directive::ClerkProxy;
+use crate::frontend_api::Origin;
+use crate::nginx::base::module::{HttpModuleLocationConf, HttpModuleMainConf, Module};
+use crate::nginx::base::parser::Place;
+use crate::nginx::config::apply::Common;
+use crate::nginx::request::proxy::Proxy;
+use crate::nginx::stock::directives::Stock;
+use crate::nginx::stock::level::Level;
+use crate::nginx::stock::settings::UserSettings;
+use crate::nginx::upstream::warm::Running;
+use crate::secret_key::Key;
+
+/// What is known once per configuration.
+#[derive(Default)]
+pub struct MainConf {
+    /// The `http` block itself.
+    pub http: Option<Level>,
+    /// Whether there is any `clerk_proxy`; without one nothing below happens.
+    pub used: bool,
+    /// The stock directives, once they are looked for.
+    pub stock: Option<Rc<Stock>>,
+    /// Where the first `clerk_proxy` stands.
+    pub first: Option<Place>,
+    /// Whether the log of any location has the headers of requests.
+    pub logs_requests: bool,
+    /// What locations share.
+    pub common: Common,
+    /// The connections that this process keeps ready.
+    pub warm: Vec<Running>,
+}
+
+// SAFETY: `create_main_conf` of `mod.rs` makes a `MainConf`.
+unsafe impl HttpModuleMainConf for Module {
+    type MainConf = MainConf;
+}
+
+/// What is known per block.
+#[derive(Default)]
+pub struct LocConf {
+    /// The `clerk_proxy` line of this block, until it is applied; the key is wiped then.
+    pub written: Option<Written>,
+    /// What is said for lines that are silent about it, in this block and, once merged, around it.
+    pub defaults: Defaults,
+    /// What requests need.
+    pub proxy: Option<Rc<Proxy>>,
+    /// What the user wrote in this block and around it.
+    pub in_force: Option<Rc<UserSettings>>,
+    /// The nearest location around this block, or itself, that has a `clerk_proxy`.
+    pub inside: Option<Rc<Proxy>>,
+}
+
+// SAFETY: `create_loc_conf` of `mod.rs` makes a `LocConf`.
+unsafe impl HttpModuleLocationConf for Module {
+    type LocationConf = LocConf;
+}
+
+/// A `clerk_proxy` line as read.
+pub struct Written {
+    /// What it says.
+    pub line: ClerkProxy,
+    /// The key that its parameter names.
+    pub key: Option<Key>,
+    /// Where it stands.
+    pub place: Place,
+}
+
+/// What the directives beside `clerk_proxy` say.
+#[derive(Clone, Default)]
+pub struct Defaults {
+    /// `clerk_proxy_secret_key`.
+    pub key: Option<Rc<Key>>,
+    /// `clerk_proxy_upstream`.
+    pub origin: Option<Rc<Origin>>,
+    /// `clerk_proxy_client_ip`.
+    pub client_ip: Option<Rc<str>>,
+    /// `clerk_proxy_warm`.
+    pub warm: Option<u16>,
+}
+
+impl Defaults {
+    /// Fills in what the block around says.
+    pub fn fill_from(&mut self, outer: &Self) {
+        self.key = self.key.take().or_else(|| outer.key.clone());
+        self.origin = self.origin.take().or_else(|| outer.origin.clone());
+        self.client_ip = self.client_ip.take().or_else(|| outer.client_ip.clone());
+        self.warm = self.warm.or(outer.warm);
+    }
+}
+
+/// Reads back a configuration that nginx hands to a merge.
+///
+/// # Safety
+///
+/// `conf` is what `create_loc_conf` of this module returned.
+pub unsafe fn loc_conf<'a>(conf: *mut c_void) -> &'a mut LocConf {
+    // SAFETY: promised by the caller; nginx merges in one thread and hands out two different blocks.
+    unsafe { &mut *conf.cast() }
+}

@@ -1,0 +1,94 @@
+//! The cache of a location with `proxy_cache`: public scripts and nothing else go into it.
+//!
+//! nginx asks our variables which zone is meant and whether a reply must stay out of it. For any other
+//! request there is no zone, so that it is handled as in a location without a cache.
+
+use std::ptr;
+
+use crate::nginx::base::ffi::{
+    ngx_http_request_t, ngx_int_t, NGX_HTTP_CACHE_MISS, NGX_HTTP_GET, NGX_HTTP_HEAD,
+    NGX_HTTP_INTERNAL_SERVER_ERROR,
+};
+use crate::nginx::base::status::OK;
+use crate::nginx::base::{guard, headers};
+use crate::nginx::request::passing::hash;
+use crate::nginx::request::proxy::{self, Cache, Proxy};
+use crate::nginx::request::{notes, uri};
+use crate::public_script::{is_personal, is_public_script, may_be_kept};
+
+const SERVER_ERROR: ngx_int_t = NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t;
+
+/// Handles a request of a location with a cache, which our content handler has let pass.
+pub unsafe extern "C" fn handler(r: *mut ngx_http_request_t) -> ngx_int_t {
+    let mut next = None;
+    let status = guard::request(r, "handler of the cache", SERVER_ERROR, |r| {
+        let proxy = proxy::of(r);
+        let Some((proxy, cache)) = proxy.and_then(|proxy| Some((proxy, proxy.cache.as_ref()?)))
+        else {
+            return SERVER_ERROR;
+        };
+        next = cache.next;
+        if is_for_cache(r, proxy, cache) {
+            if headers::drop_from_request(r, is_personal).is_none() {
+                return SERVER_ERROR;
+            }
+            notes::note_public_script(r);
+        }
+        OK
+    });
+    match next {
+        // SAFETY: it takes the request that this handler was given; see the content handler.
+        Some(next) if status == OK => unsafe { next(r) },
+        _ => status,
+    }
+}
+
+/// Whether the request is one for a public script. Those of other origins are not, since an answer to one may
+/// be meant for that origin alone; browsers send none with a script of the page's own origin.
+fn is_for_cache(r: &mut ngx_http_request_t, proxy: &Proxy, cache: &Cache) -> bool {
+    let asks = r.method == NGX_HTTP_GET as usize || r.method == NGX_HTTP_HEAD as usize;
+    let has_body = r.headers_in.content_length_n > 0 || r.headers_in.chunked() == 1;
+    if !asks || has_body || r.err_status != 0 {
+        return false;
+    }
+    let tenant = hash(cache.scripts.value(r));
+    let uri = uri::of(r, proxy);
+    let Some(uri) = uri.and_then(|uri| uri.as_slice()) else { return false };
+    // An update in the background is for a script that was kept.
+    is_public_script(uri)
+        && !headers::is_in_request(r, "Origin")
+        && !(ptr::eq(r, r.main) && cache.passing.has(hash((tenant, uri))))
+}
+
+/// The zone for a request, as `proxy_cache` asks for it.
+pub fn zone<'a>(r: &'a mut ngx_http_request_t, proxy: &Proxy) -> Option<&'a [u8]> {
+    let cache = proxy.cache.as_ref()?;
+    notes::is_public_script(r).then(|| cache.zone.value(r))?
+}
+
+/// Whether the reply to a request, if there is a cache for it, must not be kept, as `proxy_no_cache` asks.
+pub fn must_not_keep(r: &mut ngx_http_request_t, proxy: &Proxy) -> bool {
+    // SAFETY: both are null or what nginx keeps of the request, as long as it.
+    let (Some(kept), Some(upstream)) = (unsafe { (r.cache.as_ref(), r.upstream.as_ref()) }) else {
+        return false;
+    };
+    let Some(cache) = &proxy.cache else { return true };
+    // As it goes to the client.
+    let location = headers::pairs(&r.headers_out.headers)
+        .find(|(name, _)| name.eq_ignore_ascii_case(b"Location"))
+        .map(|(_, value)| value.to_vec());
+    let scripts = cache.scripts.value(r);
+    let stays =
+        location.zip(scripts).is_some_and(|(location, scripts)| location.starts_with(scripts));
+    let tenant = hash(scripts);
+    let headers = headers::pairs(&upstream.headers_in.headers);
+    let may = may_be_kept(upstream.headers_in.status_n, stays, headers);
+    if !may || kept.valid_sec == 0 {
+        // Not where an older reply is kept, which may serve longer.
+        let uri = uri::of(r, proxy).filter(|_| upstream.cache_status() == NGX_HTTP_CACHE_MISS);
+        if let Some(uri) = uri.and_then(|uri| uri.as_slice()) {
+            cache.passing.add(hash((tenant, uri)));
+        }
+    }
+    !may
+}

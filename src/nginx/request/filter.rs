@@ -1,0 +1,183 @@
+//! The filters of replies: JSON in place of nginx's own error pages; the Frontend API's replies pass, rid of
+//! what was meant for one hop, and event streams pass at once.
+
+use std::ptr;
+
+use crate::error_body::{error_body, Cause};
+use crate::nginx::base::ffi::{
+    ngx_alloc_chain_link, ngx_buf_t, ngx_chain_t, ngx_create_temp_buf,
+    ngx_http_output_body_filter_pt, ngx_http_output_header_filter_pt, ngx_http_request_t,
+    ngx_http_top_body_filter, ngx_http_top_header_filter, ngx_http_upstream_t, ngx_int_t,
+    ngx_str_t, NGX_HTTP_BAD_GATEWAY, NGX_HTTP_CACHE_STALE, NGX_HTTP_SWITCHING_PROTOCOLS,
+};
+use crate::nginx::base::status::{ERROR, OK};
+use crate::nginx::base::{guard, headers};
+use crate::nginx::request::notes::{
+    context, set_context, BODY_SENT, BY_ERROR_PAGE, PATH_MISMATCH, PUBLIC_SCRIPT,
+};
+use crate::nginx::request::proxy;
+
+static mut NEXT_HEADER_FILTER: ngx_http_output_header_filter_pt = None;
+static mut NEXT_BODY_FILTER: ngx_http_output_body_filter_pt = None;
+
+/// Puts the filters in front of those that exist already.
+pub fn install() {
+    // SAFETY: nginx configures in one thread, and calls no filter meanwhile.
+    unsafe {
+        NEXT_HEADER_FILTER = ngx_http_top_header_filter;
+        ngx_http_top_header_filter = Some(header_filter);
+        NEXT_BODY_FILTER = ngx_http_top_body_filter;
+        ngx_http_top_body_filter = Some(body_filter);
+    }
+}
+
+unsafe extern "C" fn header_filter(r: *mut ngx_http_request_t) -> ngx_int_t {
+    let ours = guard::request(r, "header filter", OK, |r| {
+        if proxy::of(r).is_none() {
+            return OK;
+        }
+        if let Some(upstream) = answered_by(r) {
+            set_context(r, ptr::null_mut());
+            return filter_reply(r, upstream);
+        }
+        // What a subrequest gets becomes a part of another reply.
+        if r.err_status >= 400 && ptr::eq(r, r.main) && replace_error(r).is_none() {
+            return ERROR;
+        }
+        OK
+    });
+    // SAFETY: set once at configuration time; never `None`, since nginx has a header filter of its own.
+    match unsafe { NEXT_HEADER_FILTER } {
+        // SAFETY: the next filter takes the request that this one was given.
+        Some(next) if ours == OK => unsafe { next(r) },
+        _ => ours,
+    }
+}
+
+/// The upstream whose reply this is, and no error of nginx's own.
+///
+/// `err_status` alone does not tell, since an `error_page` can lead here with it set; nor do the flags of the
+/// request, which bindgen looks for at the wrong place where a newer nginx has them begin inside of a word.
+fn answered_by<'a>(r: &ngx_http_request_t) -> Option<&'a mut ngx_http_upstream_t> {
+    // SAFETY: null or the request's upstream, which lives as long as it.
+    let upstream = unsafe { r.upstream.as_mut() }?;
+    // nginx clears what was noted before a filter, such as that of ranges, has it answer in place of a reply.
+    let meant = r.err_status == 0 || context(r).addr() == BY_ERROR_PAGE;
+    // nginx takes the cleanup away before it makes an error of its own; a reply from the cache needs none.
+    let cached = upstream.cache_status() >= NGX_HTTP_CACHE_STALE;
+    (meant && (cached || !upstream.cleanup.is_null())).then_some(upstream)
+}
+
+/// Returns a status of 300 and above to have nginx answer with that instead.
+fn filter_reply(r: &mut ngx_http_request_t, upstream: &mut ngx_http_upstream_t) -> ngx_int_t {
+    // Without a status line nginx takes any bytes for HTTP/0.9, and would speak that to the client as well.
+    if upstream.headers_in.status_n == 0 {
+        // HTTP/2 and HTTP/3 leave both numbers 0; the text is what nginx logs as the protocol.
+        r.http_version = match r.http_protocol.as_bytes() {
+            b"HTTP/2.0" => 2000,
+            b"HTTP/3.0" => 3000,
+            _ => (r.http_major() * 1000 + r.http_minor()) as usize,
+        };
+        return NGX_HTTP_BAD_GATEWAY as ngx_int_t;
+    }
+    // A switch of protocols, which a location can allow by headers of its own, lives by these headers.
+    if r.headers_out.status != NGX_HTTP_SWITCHING_PROTOCOLS as usize {
+        headers::drop_named_in_reply(r, &upstream.headers_in.headers);
+    }
+    let kind = r.headers_out.content_type.as_bytes();
+    let event_stream = b"text/event-stream";
+    // nginx looks at this flag after the header is sent.
+    if kind.get(..event_stream.len()).is_some_and(|kind| kind.eq_ignore_ascii_case(event_stream)) {
+        upstream.set_buffering(0);
+    }
+    OK
+}
+
+/// Prepares the body that replaces nginx's error page and sets the headers that go with it.
+fn replace_error(r: &mut ngx_http_request_t) -> Option<()> {
+    const TYPE: &str = "application/json";
+    let mismatch = context(r).addr() == PATH_MISMATCH;
+    let cause = if mismatch { Cause::PathMismatch } else { Cause::Status };
+    // nginx has put the status that is sent, which differs from `err_status` for its private ones.
+    let status = u16::try_from(r.headers_out.status).unwrap_or(500);
+    let body = error_body(status, cause);
+    let chain = new_body(r, &body)?;
+    set_context(r, chain);
+    let out = &mut r.headers_out;
+    out.content_type = ngx_str_t { len: TYPE.len(), data: TYPE.as_ptr().cast_mut() };
+    out.content_type_len = TYPE.len();
+    out.content_type_lowcase = ptr::null_mut();
+    out.charset = ngx_str_t::empty();
+    out.content_length_n = i64::try_from(body.len()).ok()?;
+    (out.content_length, out.content_encoding) = (ptr::null_mut(), ptr::null_mut());
+    // Of a page that is replaced, or of a reply from the cache that could not be sent.
+    headers::remove_from_reply(r, |name| {
+        let names = ["Cache-Control", "Content-Encoding", "Content-Length", "Expires"];
+        names.iter().any(|other| name.eq_ignore_ascii_case(other.as_bytes()))
+    });
+    headers::add_to_reply(r, "Cache-Control", "no-store")
+}
+
+/// One buffer with the whole body, the last of the reply.
+fn new_body(r: &ngx_http_request_t, body: &str) -> Option<*mut ngx_chain_t> {
+    // SAFETY: `pool` is the request's; both results are null or fresh and valid, the buffer with room for the
+    // body.
+    unsafe {
+        let (buffer, chain) =
+            (ngx_create_temp_buf(r.pool, body.len()), ngx_alloc_chain_link(r.pool));
+        if buffer.is_null() || chain.is_null() {
+            return None;
+        }
+        (*buffer).last.copy_from_nonoverlapping(body.as_ptr(), body.len());
+        (*buffer).last = (*buffer).last.add(body.len());
+        (*buffer).set_last_buf(1);
+        (*buffer).set_last_in_chain(1);
+        (*chain).buf = buffer;
+        (*chain).next = ptr::null_mut();
+        Some(chain)
+    }
+}
+
+unsafe extern "C" fn body_filter(
+    r: *mut ngx_http_request_t,
+    mut chain: *mut ngx_chain_t,
+) -> ngx_int_t {
+    guard::request(r, "body filter", OK, |r| {
+        // A null chain only asks to send on what is held back.
+        if chain.is_null() {
+            return OK;
+        }
+        match context(r).addr() {
+            0 | PATH_MISMATCH | BY_ERROR_PAGE | PUBLIC_SCRIPT => {}
+            BODY_SENT => {
+                consume(chain);
+                chain = ptr::null_mut();
+            }
+            _ => {
+                consume(chain);
+                chain = context(r);
+                set_context(r, ptr::without_provenance_mut(BODY_SENT));
+            }
+        }
+        OK
+    });
+    // SAFETY: set once at configuration time; never `None`, since nginx has a body filter of its own.
+    match unsafe { NEXT_BODY_FILTER } {
+        // SAFETY: the next filter takes the request that this one was given and a chain of buffers or null.
+        Some(next) => unsafe { next(r, chain) },
+        None => ERROR,
+    }
+}
+
+/// Marks the page that is replaced as sent, so that its maker does not wait for it.
+fn consume(mut chain: *mut ngx_chain_t) {
+    // SAFETY: a chain ends with null and each link has a buffer.
+    unsafe {
+        while let Some(link) = chain.as_ref() {
+            let buffer: &mut ngx_buf_t = &mut *link.buf;
+            buffer.pos = buffer.last;
+            buffer.file_pos = buffer.file_last;
+            chain = link.next;
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! The request line that the stock proxy module has written, with the URI for the Frontend API put into it.
+//!
+//! nginx can put another URI in place of the client's by itself, by a `proxy_pass` with a variable; but then it makes
+//! a URL of it for each request, which it parses, and looks for the upstream by its name. That costs more than all
+//! that this module does. A request to an HTTP/2 server has no such line and takes that way.
+
+use std::ptr;
+
+use crate::nginx::base::ffi::{
+    ngx_alloc_chain_link, ngx_create_temp_buf, ngx_http_request_t, ngx_http_upstream_t, ngx_str_t,
+};
+use crate::nginx::request::proxy::Proxy;
+use crate::nginx::request::uri;
+
+/// Puts the URI into the request that is about to be sent. `None` where there is none, or no memory.
+pub fn put_uri(r: &mut ngx_http_request_t, proxy: &Proxy) -> Option<()> {
+    let Some(base) = &proxy.base else { return Some(()) };
+    let uri = uri::of(r, proxy)?;
+    let len = base.len() + uri.len();
+    // SAFETY: nginx chooses a server for a request with an upstream, right after `ngx_http_proxy_create_request` has
+    // made the first buffer of the request, with method, blank and `u->uri` at its front.
+    unsafe {
+        let u: *mut ngx_http_upstream_t = r.upstream;
+        let head = (*(*u).request_bufs).buf;
+        let (method, old) = ((*head).pos, (*u).uri);
+        let method_len = old.data.addr() - method.addr();
+        let start = if let Some(shorter) = old.len.checked_sub(len) {
+            // In place, with its end where it was.
+            let start = method.add(shorter);
+            ptr::copy(method, start, method_len);
+            // A request that is sent once more begins at `start`.
+            ((*head).pos, (*head).start) = (start, start);
+            start
+        } else {
+            let (front, link) =
+                (ngx_create_temp_buf(r.pool, method_len + len), ngx_alloc_chain_link(r.pool));
+            if front.is_null() || link.is_null() {
+                return None;
+            }
+            ptr::copy_nonoverlapping(method, (*front).pos, method_len);
+            (*front).last = (*front).end;
+            let behind = old.data.add(old.len);
+            ((*head).pos, (*head).start) = (behind, behind);
+            ((*link).buf, (*link).next) = (front, (*u).request_bufs);
+            (*u).request_bufs = link;
+            (*front).pos
+        };
+        let data = start.add(method_len);
+        ptr::copy_nonoverlapping(base.as_ptr(), data, base.len());
+        uri::write(&uri, data.add(base.len()));
+        // What the error log calls the upstream's.
+        (*u).uri = ngx_str_t { len, data };
+    }
+    Some(())
+}

@@ -1,0 +1,11 @@
+//! What happens to one request. Knows no configuration callback and no server; imports `base` and `stock`.
+
+pub mod cache;
+pub mod filter;
+pub mod handler;
+pub mod line;
+pub mod notes;
+pub mod passing;
+pub mod proxy;
+pub mod uri;
+pub mod variables;

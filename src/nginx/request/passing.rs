@@ -1,0 +1,44 @@
+//! Scripts that do not let themselves be kept by a cache.
+
+use std::cell::Cell;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use crate::nginx::base::clock::{is_before, now};
+use crate::nginx::base::ffi::ngx_msec_t;
+
+/// Scripts whose replies could not be kept a short while ago, by hash. Requests for them do without the
+/// cache, since nginx has them wait for each other, in vain, as long as it is asked to keep the replies.
+pub struct Passing([Cell<(u64, ngx_msec_t)>; 64]);
+
+impl Default for Passing {
+    fn default() -> Self {
+        Self([const { Cell::new((0, 0)) }; 64])
+    }
+}
+
+impl Passing {
+    /// How long one stays, in milliseconds of a clock that nobody sets.
+    const TIME: ngx_msec_t = 60_000;
+
+    fn place(&self, script: u64) -> &Cell<(u64, ngx_msec_t)> {
+        &self.0[(script % 64) as usize]
+    }
+
+    /// Notes that a reply could not be kept.
+    pub fn add(&self, script: u64) {
+        self.place(script).set((script, now().wrapping_add(Self::TIME)));
+    }
+
+    /// Whether that was noted.
+    pub fn has(&self, script: u64) -> bool {
+        let (other, until) = self.place(script).get();
+        other == script && is_before(now(), until)
+    }
+}
+
+/// A number that stands for a value.
+pub fn hash(value: impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
+    hasher.finish()
+}

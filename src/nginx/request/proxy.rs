@@ -1,0 +1,73 @@
+//! What requests need of a location with `clerk_proxy`, as the filter module keeps it.
+
+use std::cell::RefCell;
+use std::collections::HashSet;
+use std::rc::Rc;
+
+use crate::client_ip::Form;
+use crate::nginx::base::expression::Expression;
+use crate::nginx::base::ffi::{ngx_http_handler_pt, ngx_http_request_t};
+use crate::nginx::base::module::{Filter, HttpModuleLocationConf};
+use crate::nginx::base::parser::Place;
+use crate::nginx::request::passing::Passing;
+use crate::nginx::stock::tls_context::Shared;
+use crate::proxy_url::ProxyUrl;
+
+/// What is known per block once all is read.
+#[derive(Default)]
+pub struct RequestConf {
+    /// Where the block is, or is in, a location with `clerk_proxy`.
+    pub proxy: Option<Rc<Proxy>>,
+}
+
+// SAFETY: `create_request_conf` of `mod.rs` makes a `RequestConf`.
+unsafe impl HttpModuleLocationConf for Filter {
+    type LocationConf = RequestConf;
+}
+
+/// What requests of the location need, if it has a `clerk_proxy`.
+pub fn of(r: &ngx_http_request_t) -> Option<&'static Proxy> {
+    Filter::location_conf(r)?.proxy.as_deref()
+}
+
+/// What requests need of a location with `clerk_proxy`.
+pub struct Proxy {
+    /// The path to cut off requests.
+    pub prefix: Box<[u8]>,
+    /// The path of ORIGIN, where the URI is put into the request once nginx has written it, and not by a variable.
+    pub base: Option<Box<[u8]>>,
+    /// What handles requests then: the stock proxy module, or what comes before it where there is a cache.
+    pub delegate: ngx_http_handler_pt,
+    /// Where the location has a `proxy_cache`.
+    pub cache: Option<Cache>,
+    /// The location's name, for messages.
+    pub location: String,
+    /// Where the line stands.
+    pub place: Place,
+    /// The TLS context, where connections are verified.
+    pub context: Option<Shared>,
+    /// The directives in force that answer with 401, each told of once.
+    pub unauthorized: RefCell<HashSet<&'static str>>,
+    /// The proxy URL, where its host holds variables.
+    pub url: Option<(ProxyUrl, Expression)>,
+    /// The key, where it holds variables.
+    pub key: Option<Expression>,
+    /// The client's address, where it is not that of the connection.
+    pub client_ip: Option<(Form, Expression)>,
+    /// The implicit upstream whose connections can be kept ready, and how many.
+    pub warm: Option<(String, usize)>,
+    /// Whether TLS is spoken with the Frontend API.
+    pub tls: bool,
+}
+
+/// What requests of a location with a cache need.
+pub struct Cache {
+    /// What the user wrote behind `proxy_cache`.
+    pub zone: Expression,
+    /// What URLs of scripts begin with for browsers.
+    pub scripts: Expression,
+    /// The stock proxy module's handler.
+    pub next: ngx_http_handler_pt,
+    /// The scripts that do not let themselves be kept.
+    pub passing: Passing,
+}

@@ -1,0 +1,50 @@
+//! What must agree before locations share a connection, and what is known of connections that agree.
+
+/// What says whose certificate is expected, which nginx asks for each connection and not of the context.
+const NAMES: &[&str] = &["proxy_ssl_name", "proxy_ssl_server_name"];
+
+/// Settings by content: directives by name, and what they are set to.
+pub type Content = Vec<(&'static str, Vec<u8>)>;
+
+/// Whether the directive has a say in how a connection is made: connections, and the TLS sessions that come
+/// from them, are only shared where all of these agree.
+pub fn is_of_connection(name: &str) -> bool {
+    const OTHERS: &[&str] = &["proxy_bind", "proxy_http_version", "proxy_socket_keepalive"];
+    is_of_tls(name) || OTHERS.contains(&name)
+}
+
+/// Whether the directive has a say in how TLS is spoken.
+pub fn is_of_tls(name: &str) -> bool {
+    name.starts_with("proxy_ssl_")
+}
+
+/// The settings that a context is made of.
+pub fn context_of(connection: &Content) -> Content {
+    let of_context = |name: &str| name.starts_with("proxy_ssl_") && !NAMES.contains(&name);
+    connection.iter().filter(|(name, _)| of_context(name)).cloned().collect()
+}
+
+/// Whether connections with these settings are verified.
+pub fn is_verified(connection: &Content) -> bool {
+    connection
+        .iter()
+        .any(|(name, content)| *name == "proxy_ssl_verify" && content.iter().any(|&byte| byte != 0))
+}
+
+/// Whether requests over connections made with these settings have a request line.
+pub fn speaks_http_1(connection: &Content) -> bool {
+    let mut versions = connection.iter().filter(|(name, _)| *name == "proxy_http_version");
+    versions.all(|(_, content)| {
+        [1000_usize, 1001].iter().any(|v| content.starts_with(&v.to_ne_bytes()))
+    })
+}
+
+/// Whether connections made with these settings are the same for all requests, and can wait for one.
+pub fn can_wait(connection: &Content) -> bool {
+    connection.iter().all(|(name, content)| match *name {
+        // HTTP/2 begins with words of its own; HTTP/1.0 keeps no connection.
+        "proxy_http_version" => content.starts_with(&1001_usize.to_ne_bytes()),
+        "proxy_bind" => content.is_empty(),
+        _ => !name.starts_with("proxy_ssl_") || !content.contains(&b'$'),
+    })
+}

@@ -1,0 +1,55 @@
+//! One block of the configuration: `http`, a `server` or a `location`.
+
+use std::ffi::c_void;
+use std::ptr::NonNull;
+
+use crate::nginx::base::ffi::{
+    ngx_conf_t, ngx_http_conf_ctx_t, ngx_http_core_loc_conf_t, ngx_http_core_module,
+    ngx_http_handler_pt, ngx_http_request_t,
+};
+
+/// The configurations of all modules for one block: `http`, a `server` or a `location`.
+#[derive(Clone, Copy)]
+pub struct Level(NonNull<*mut c_void>);
+
+impl Level {
+    /// The block that is parsed or merged now.
+    pub fn current(cf: &ngx_conf_t) -> Option<Self> {
+        // SAFETY: inside `http {}` nginx keeps an `ngx_http_conf_ctx_t` in `ctx`.
+        let ctx = unsafe { cf.ctx.cast::<ngx_http_conf_ctx_t>().as_ref() }?;
+        NonNull::new(ctx.loc_conf).map(Self)
+    }
+
+    /// The block that a request is in.
+    pub fn of(r: &ngx_http_request_t) -> Option<Self> {
+        NonNull::new(r.loc_conf).map(Self)
+    }
+
+    /// Puts a request into the block.
+    pub fn enter(self, r: &mut ngx_http_request_t) {
+        r.loc_conf = self.0.as_ptr();
+    }
+
+    /// The core module's configuration of this block.
+    pub fn core(&self) -> &'static mut ngx_http_core_loc_conf_t {
+        // SAFETY: every block has a configuration of the core module, which lives as long as the cycle.
+        // nginx configures in one thread, and no caller keeps the reference over a call to nginx.
+        unsafe { &mut *self.conf(ngx_http_core_module.ctx_index).cast() }
+    }
+
+    /// A module's configuration of this block.
+    pub fn conf(&self, ctx_index: usize) -> *mut c_void {
+        // SAFETY: the array has an element for every http module.
+        unsafe { *self.0.as_ptr().add(ctx_index) }
+    }
+}
+
+/// The name as written behind `location`.
+pub fn location_name(core: &ngx_http_core_loc_conf_t) -> String {
+    String::from_utf8_lossy(core.name.as_bytes()).into_owned()
+}
+
+/// Whether two handlers are one function; a function has one address in the process that loaded it.
+pub fn is_same(one: ngx_http_handler_pt, other: ngx_http_handler_pt) -> bool {
+    one.map(|handler| handler as usize) == other.map(|handler| handler as usize)
+}

@@ -1,0 +1,7 @@
+//! Stock directives: found, read and set as nginx's own parser does. Imports `base`.
+
+pub mod connection_settings;
+pub mod directives;
+pub mod level;
+pub mod settings;
+pub mod tls_context;

@@ -1,0 +1,312 @@
+//! Follows the addresses of names while nginx runs.
+//!
+//! What is known of a name lies in shared memory: one worker looks it up for all, and what changes is logged
+//! once. A configuration begins with what the one before knows. Lookups run in threads, a timer fetches their
+//! answers, and no request waits for either.
+
+use std::cell::RefCell;
+use std::ffi::c_void;
+use std::net::IpAddr;
+use std::ptr;
+use std::rc::Rc;
+
+use crate::nginx::base::clock::{is_before, now};
+use crate::nginx::base::ffi::{
+    ngx_conf_t, ngx_cycle, ngx_cycle_t, ngx_event_t, ngx_exiting, ngx_int_t, ngx_msec_t,
+    ngx_shm_zone_t, NGX_LOG_INFO, NGX_LOG_WARN,
+};
+use crate::nginx::base::parser::{ConfExt, Place, Stop};
+use crate::nginx::base::status::{ERROR, OK};
+use crate::nginx::base::timer::Timer;
+use crate::nginx::base::{guard, log};
+use crate::nginx::upstream::lookup::{self, Answer, Lookup};
+use crate::nginx::upstream::shared_names::{Entry, Zone};
+use crate::warning::Warning;
+
+/// From one lookup of a name to the next, in milliseconds, while there are requests or no address.
+const INTERVAL: ngx_msec_t = 10_000;
+/// The same after a connection failed.
+const HURRIED: ngx_msec_t = 1_000;
+/// How often the timer looks for answers: soon at first, since most come at once.
+const POLL: [ngx_msec_t; 2] = [4, 256];
+/// Lookups of one worker at the same time, for as many names.
+const MAX_LOOKUPS: usize = 8;
+
+/// A name, as this process sees it.
+struct Host {
+    name: String,
+    /// What was known when the configuration was read.
+    addresses: Vec<IpAddr>,
+    failing: bool,
+    /// Whether this worker wants a lookup; when the last one was as it began to.
+    wanted: Option<ngx_msec_t>,
+    /// What to say, and where, if it is looked up in vain when the configuration is read.
+    warning: Warning,
+    place: Place,
+}
+
+/// The names of one configuration.
+pub struct Names {
+    hosts: Vec<Host>,
+    /// The configuration that they belong to.
+    cycle: *const ngx_cycle_t,
+    zone: Option<Zone>,
+    /// Of the hosts, in the same order.
+    entries: &'static [Entry],
+    lookups: Vec<(usize, Lookup)>,
+    /// The host that comes first next time, so that all have their turn.
+    first: usize,
+    /// In a process that serves requests.
+    timer: Option<Timer>,
+    poll: ngx_msec_t,
+}
+
+impl Default for Names {
+    fn default() -> Self {
+        let (hosts, lookups, cycle) = (Vec::new(), Vec::new(), ptr::null());
+        Self { hosts, cycle, zone: None, entries: &[], lookups, first: 0, timer: None, poll: 0 }
+    }
+}
+
+impl Names {
+    /// Follows a name and returns its number; `warning` is for the case that it cannot be resolved now.
+    pub fn follow(&mut self, name: &str, warning: Warning, place: Place) -> usize {
+        if let Some(number) = self.hosts.iter().position(|host| host.name == name) {
+            return number;
+        }
+        let (name, addresses, failing, wanted) = (name.to_owned(), Vec::new(), true, None);
+        self.hosts.push(Host { name, addresses, failing, wanted, warning, place });
+        self.hosts.len() - 1
+    }
+
+    /// Finds the first addresses of all names, and asks nginx for the shared memory.
+    ///
+    /// What the running configuration knows of a name is enough to begin with; else it is looked up here and
+    /// now, as nginx does for its own upstreams, but a failure is a warning: nginx must start, and serve
+    /// everything else, while a name cannot be resolved.
+    pub fn share(names: &Rc<RefCell<Self>>, cf: &mut ngx_conf_t) -> Result<(), Stop> {
+        let mut this = names.borrow_mut();
+        if this.hosts.is_empty() {
+            return Ok(());
+        }
+        let mut unknown = Vec::new();
+        for host in &mut this.hosts {
+            match inherited(cf, &host.name) {
+                Some((addresses, failing)) => (host.addresses, host.failing) = (addresses, failing),
+                // Who only sends a signal must not wait for a name server.
+                None if cf.only_signals() => {}
+                None => unknown.push(host),
+            }
+        }
+        let texts: Vec<&str> = unknown.iter().map(|host| &*host.name).collect();
+        let answers = lookup::all(&texts);
+        for (host, answer) in unknown.into_iter().zip(answers) {
+            host.failing = answer.is_err();
+            host.addresses = answer.unwrap_or_default();
+            if host.failing {
+                cf.at(host.place, "", |cf| cf.warn(&host.warning));
+            }
+        }
+        let data = Rc::as_ptr(names).cast_mut().cast();
+        this.zone = Some(Zone::ask(cf, this.hosts.len(), Some(init_zone), data)?);
+        this.cycle = cf.cycle;
+        Ok(())
+    }
+
+    fn fill(&mut self, zone: Zone) -> Option<()> {
+        self.entries = zone.entries(self.hosts.len())?;
+        let lock = zone.lock();
+        for (host, entry) in self.hosts.iter().zip(self.entries) {
+            entry.set_addresses(&lock, &host.addresses);
+            entry.set_failing(host.failing);
+            entry.set_due(now());
+        }
+        Some(())
+    }
+
+    /// Begins in a worker: names are looked up at once, since their addresses may come from the configuration
+    /// before, or be missing.
+    pub fn start(names: &Rc<RefCell<Self>>, cycle: &ngx_cycle_t) {
+        let mut this = names.borrow_mut();
+        this.timer = Some(Timer::new(cycle, on_timer, Rc::as_ptr(names).cast_mut().cast()));
+        for number in 0..this.hosts.len() {
+            this.want(number);
+        }
+    }
+
+    /// Whether the process serves this configuration. One without workers serves another after a reload, and
+    /// nginx has taken the shared memory away from what is left of this one.
+    fn is_served(&self) -> bool {
+        // SAFETY: nginx sets it in this thread.
+        unsafe { ptr::eq(ngx_cycle, self.cycle) }
+    }
+
+    /// Notes that a request uses the name.
+    pub fn want(&mut self, number: usize) {
+        if self.is_served() && self.hosts[number].wanted.is_none() {
+            let entry = &self.entries[number];
+            self.hosts[number].wanted = Some(entry.last());
+            self.wake_at(entry.due());
+        }
+    }
+
+    /// Notes that a connection failed: the address may have moved.
+    pub fn hurry(&mut self, number: usize) {
+        if !self.is_served() {
+            return;
+        }
+        let entry = &self.entries[number];
+        let soon = entry.last().wrapping_add(HURRIED);
+        if is_before(soon, entry.due()) {
+            entry.set_due(soon);
+            self.want(number);
+            self.wake_at(soon);
+        }
+    }
+
+    /// The addresses, and the number of this list of them, if there is another one than `generation`.
+    pub fn other_than(&self, generation: usize, number: usize) -> Option<(usize, Vec<IpAddr>)> {
+        let entry = self.entries.get(number).filter(|_| self.is_served())?;
+        if entry.generation() == generation {
+            return None;
+        }
+        let lock = self.zone?.lock();
+        Some((entry.generation(), entry.addresses(&lock)))
+    }
+
+    fn wake_at(&mut self, time: ngx_msec_t) {
+        if let Some(timer) = &mut self.timer {
+            timer.set_by(time);
+        }
+    }
+
+    fn on_timer(&mut self) {
+        if !self.is_served() {
+            return self.lookups.clear();
+        }
+        let mut answers = Vec::new();
+        self.lookups.retain(|(number, lookup)| {
+            let answer = lookup.poll();
+            let under_way = answer.is_none();
+            answers.extend(answer.map(|answer| (*number, answer)));
+            under_way
+        });
+        for (number, answer) in answers {
+            self.publish(number, answer);
+        }
+        // SAFETY: nginx sets it when the worker is to end.
+        if unsafe { ngx_exiting } != 0 {
+            return;
+        }
+        let (first, len) = (self.first, self.hosts.len());
+        for number in (first..len).chain(0..first) {
+            self.look_up(number);
+        }
+        if self.lookups.is_empty() {
+            self.poll = 0;
+        } else {
+            self.poll = (self.poll * 2).clamp(POLL[0], POLL[1]);
+            self.wake_at(now().wrapping_add(self.poll));
+        }
+    }
+
+    /// Starts a lookup of the name where one is wanted and due.
+    fn look_up(&mut self, number: usize) {
+        let under_way = self.lookups.iter().any(|(other, _)| *other == number);
+        if under_way || self.lookups.len() >= MAX_LOOKUPS {
+            return;
+        }
+        let (host, entry) = (&mut self.hosts[number], &self.entries[number]);
+        // Where the last one is another than it was, a worker has done what was wanted.
+        host.wanted = host.wanted.filter(|&last| last == entry.last());
+        if host.wanted.is_none() && !entry.is_empty() {
+            return;
+        }
+        let (now, due) = (now(), entry.due());
+        let next = now.wrapping_add(INTERVAL);
+        if is_before(now, due) {
+            self.wake_at(due);
+        } else if entry.claim(due, now, next) {
+            host.wanted = None;
+            match Lookup::start(host.name.clone()) {
+                Ok(lookup) => {
+                    self.lookups.push((number, lookup));
+                    self.first = (number + 1) % self.hosts.len();
+                }
+                Err(why) => self.publish(number, Err(why)),
+            }
+        }
+        if entry.is_empty() {
+            self.wake_at(next);
+        }
+    }
+
+    /// Tells all workers the result of a lookup, and the log if it is news.
+    fn publish(&self, number: usize, answer: Answer) {
+        let (name, entry) = (&self.hosts[number].name, &self.entries[number]);
+        let news = entry.set_failing(answer.is_err());
+        match answer {
+            Ok(addresses) => {
+                if news {
+                    let text = format!("\"{name}\" of \"clerk_proxy\" is resolved again");
+                    log::log(NGX_LOG_WARN, &text);
+                }
+                let Some(lock) = self.zone.map(Zone::lock) else { return };
+                if entry.set_addresses(&lock, &addresses) {
+                    drop(lock);
+                    let list: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+                    let list = list.join(", ");
+                    let text = format!("addresses of \"{name}\" of \"clerk_proxy\": {list}");
+                    log::log(NGX_LOG_INFO, &text);
+                }
+            }
+            Err(why) if news => {
+                let known = if entry.is_empty() {
+                    "it has no address yet"
+                } else {
+                    "its last addresses stay in use"
+                };
+                let text =
+                    format!("\"{name}\" of \"clerk_proxy\" could not be resolved ({why}), {known}");
+                log::log(NGX_LOG_WARN, &text);
+            }
+            Err(_) => {}
+        }
+    }
+}
+
+/// What the workers of the running configuration know of a name.
+fn inherited(cf: &ngx_conf_t, name: &str) -> Option<(Vec<IpAddr>, bool)> {
+    let zone = Zone::running(cf)?;
+    // SAFETY: the zone is of this code, which gave it `Names` that live as long as their configuration.
+    let old = unsafe { zone.data().cast::<RefCell<Names>>().as_ref() }?.borrow();
+    let number = old.hosts.iter().position(|host| host.name == name)?;
+    // Its workers go on asking for a name without addresses; there is nothing to wait for.
+    let addresses = old.other_than(0, number).map(|(_, addresses)| addresses);
+    Some((addresses.unwrap_or_default(), old.entries[number].is_failing()))
+}
+
+unsafe extern "C" fn init_zone(zone: *mut ngx_shm_zone_t, _old: *mut c_void) -> ngx_int_t {
+    guard::process("shared memory", ERROR, || {
+        // SAFETY: nginx calls this for the zone that was asked for with it.
+        let zone = unsafe { Zone::of(zone) };
+        // SAFETY: its data are the `Names` that asked, which live as long as the configuration.
+        let names = unsafe { &*zone.data().cast::<RefCell<Names>>() };
+        names.borrow_mut().fill(zone).map_or(ERROR, |()| OK)
+    })
+}
+
+unsafe extern "C" fn on_timer(event: *mut ngx_event_t) {
+    // SAFETY: `start` set the event's data; the timer is gone with the `Names`.
+    let names = unsafe { &*(*event).data.cast::<RefCell<Names>>() };
+    let done = guard::process("timer", false, || {
+        names.borrow_mut().on_timer();
+        true
+    });
+    if !done {
+        // Names are followed on.
+        guard::process("timer", (), || {
+            names.borrow_mut().wake_at(now().wrapping_add(INTERVAL));
+        });
+    }
+}

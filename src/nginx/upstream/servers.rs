@@ -1,0 +1,233 @@
+//! The servers of an upstream: which list of addresses a request gets, and whether it gets any.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use crate::nginx::base::ffi::{
+    ngx_http_request_t, ngx_http_upstream_init_peer_pt, ngx_http_upstream_rr_peers_t,
+    ngx_http_upstream_srv_conf_t, ngx_http_upstream_state_t, ngx_int_t, ngx_msec_t, ngx_uint_t,
+};
+use crate::nginx::base::module::{HttpModuleServerConf, Module};
+use crate::nginx::base::status::{ERROR, OK};
+use crate::nginx::base::{guard, log, pool};
+use crate::nginx::request::{line, proxy};
+use crate::nginx::upstream::address_list::{forget_sessions, inherit, List};
+use crate::nginx::upstream::names::Names;
+use crate::nginx::upstream::wanted::Wanted;
+
+/// How nginx chooses a server for a request.
+pub type InitPeer =
+    unsafe extern "C" fn(*mut ngx_http_request_t, *mut ngx_http_upstream_srv_conf_t) -> ngx_int_t;
+
+/// What is known per `server` and `upstream` block.
+#[derive(Default)]
+pub struct SrvConf {
+    /// Those of an implicit upstream, or of a block of the user's that `clerk_proxy` uses.
+    pub peers: Option<Peers>,
+    /// The connections that are kept ready.
+    pub warm: Option<Wanted>,
+}
+
+// SAFETY: `create_srv_conf` of `mod.rs` makes a `SrvConf`.
+unsafe impl HttpModuleServerConf for Module {
+    type ServerConf = SrvConf;
+}
+
+/// Whose servers they are.
+pub enum Owner {
+    /// An implicit upstream: the addresses of a name that is followed, or those that nginx knows for good.
+    Module(Option<Followed>),
+    /// The user, in a block whose servers `clerk_proxy` verifies or not.
+    User { verified: bool },
+}
+
+/// A name that is followed, with the port.
+#[derive(Clone)]
+pub struct Followed {
+    /// The names of the configuration.
+    pub names: Rc<RefCell<Names>>,
+    /// The number of this one.
+    pub host: usize,
+    /// The port.
+    pub port: u16,
+}
+
+/// The servers of one upstream.
+pub struct Peers {
+    owner: Owner,
+    original: ngx_http_upstream_init_peer_pt,
+    /// The list in use, where it is not the one that nginx made at the start.
+    list: Option<Rc<List>>,
+}
+
+impl Peers {
+    /// The servers that are known when the configuration is read.
+    pub fn new(owner: Owner) -> Self {
+        Self { owner, original: None, list: None }
+    }
+
+    /// Whether the request may have a connection, which `clerk_proxy` may use after it. No setting tells where a
+    /// `proxy_pass` with variables leads, nor what a client makes of them.
+    fn admits(&self, r: &ngx_http_request_t) -> bool {
+        let ours = proxy::of(r).is_some();
+        // SAFETY: nginx chooses a server for a request with an upstream and its settings.
+        let verifies =
+            || unsafe { (*r.upstream).ssl() == 1 && (*(*r.upstream).conf).ssl_verify == 1 };
+        ours || matches!(self.owner, Owner::User { verified } if !verified || verifies())
+    }
+
+    /// Has nginx ask us first when a request needs a server.
+    pub fn install(&mut self, upstream: &mut ngx_http_upstream_srv_conf_t) {
+        self.original = upstream.peer.init.replace(init_peer);
+    }
+
+    /// The name, where the servers are those of one that is followed.
+    fn followed(&self) -> Option<&Followed> {
+        match &self.owner {
+            Owner::Module(followed) => followed.as_ref(),
+            Owner::User { .. } => None,
+        }
+    }
+
+    /// Has the name looked up again, if there is one.
+    fn want(&self) {
+        if let Some(Followed { names, host, .. }) = self.followed() {
+            names.borrow_mut().want(*host);
+        }
+    }
+
+    /// Takes over a newer list of addresses; requests under way keep theirs.
+    fn take_over(&mut self, upstream: &mut ngx_http_upstream_srv_conf_t) {
+        let Some(Followed { names, host, port }) = self.followed() else { return };
+        let current = self.list.as_ref().map_or(0, |list| list.generation);
+        let newer = names.borrow().other_than(current, *host);
+        if let Some((generation, addresses)) = newer {
+            // Without memory the old list stays.
+            if let Some(list) = List::new(upstream, &addresses, *port, generation) {
+                if let Some(old) = &self.list {
+                    // SAFETY: both are lists of nginx's round robin, and this is the only thread.
+                    unsafe { inherit(list.peers, old.peers) };
+                }
+                upstream.peer.data = list.peers.cast();
+                self.list = Some(Rc::new(list));
+            }
+        }
+    }
+}
+
+/// The servers of an upstream that the module has a part in.
+fn peers_of(upstream: &ngx_http_upstream_srv_conf_t) -> Option<&'static mut Peers> {
+    Module::server_conf_mut(upstream)?.peers.as_mut()
+}
+
+/// The newest list of an implicit upstream, and how nginx itself chooses from it. `None` while there is no address.
+pub fn list_of(
+    upstream: &mut ngx_http_upstream_srv_conf_t,
+) -> Option<(Option<Rc<List>>, InitPeer)> {
+    let Some(peers) = peers_of(upstream) else {
+        // An address that nginx knows for good.
+        return Some((None, upstream.peer.init?));
+    };
+    if peers.followed().is_some() {
+        peers.take_over(upstream);
+        peers.list.as_ref()?;
+    }
+    Some((peers.list.clone(), peers.original?))
+}
+
+/// Has the upstream's name looked up again, if it has one.
+pub fn want(upstream: &ngx_http_upstream_srv_conf_t) {
+    if let Some(peers) = peers_of(upstream) {
+        peers.want();
+    }
+}
+
+/// How many addresses an upstream has.
+pub fn addresses(upstream: &ngx_http_upstream_srv_conf_t) -> u32 {
+    let len = peers_of(upstream).and_then(|peers| peers.list.as_ref()).map_or(1, |list| list.len);
+    u32::try_from(len).unwrap_or(u32::MAX)
+}
+
+/// What a request holds on to until it ends.
+struct Use {
+    request: *mut ngx_http_request_t,
+    followed: Option<Followed>,
+    peers: *mut ngx_http_upstream_rr_peers_t,
+    _list: Option<Rc<List>>,
+}
+
+impl Drop for Use {
+    fn drop(&mut self) {
+        // SAFETY: nginx drops it with the request's pool, before it frees any memory of that.
+        let r = unsafe { &*self.request };
+        if !connection_failed(r) {
+            return;
+        }
+        // A session may be why: nginx keeps that of a TLS 1.2 handshake before it verifies the certificate,
+        // and one that is resumed is as bad as its certificate was, however good the server's next one is.
+        // SAFETY: an implicit upstream has nginx's round robin; the list lives as long as the request.
+        unsafe { forget_sessions(self.peers) };
+        if let Some(Followed { names, host, .. }) = &self.followed {
+            names.borrow_mut().hurry(*host);
+        }
+    }
+}
+
+/// Whether a server of the request could not be reached.
+fn connection_failed(r: &ngx_http_request_t) -> bool {
+    // SAFETY: null or an array of states, one for each server that was tried.
+    let states = unsafe { r.upstream_states.as_ref() };
+    let states = states.map_or(&[][..], |states| {
+        // SAFETY: as above.
+        unsafe { states.as_slice::<ngx_http_upstream_state_t>() }
+    });
+    // nginx sets the time once the connection is there, with TLS if there is any.
+    states.iter().any(|state| !state.peer.is_null() && state.connect_time == ngx_msec_t::MAX)
+}
+
+unsafe extern "C" fn init_peer(
+    r: *mut ngx_http_request_t,
+    upstream: *mut ngx_http_upstream_srv_conf_t,
+) -> ngx_int_t {
+    let mut prepared = None;
+    let status = guard::request(r, "choice of a server", ERROR, |r| {
+        // SAFETY: nginx hands out an upstream of its configuration; its requests use it one at a time.
+        let upstream = unsafe { &mut *upstream };
+        let Some(peers) = peers_of(upstream) else { return ERROR };
+        if !peers.admits(r) {
+            let name = String::from_utf8_lossy(upstream.host.as_bytes()).into_owned();
+            log::error(
+                r,
+                &format!("upstream \"{name}\" of \"clerk_proxy\" is not for this location"),
+            );
+            return ERROR;
+        }
+        if proxy::of(r).is_some_and(|proxy| line::put_uri(r, proxy).is_none()) {
+            return ERROR;
+        }
+        if let Owner::User { .. } = peers.owner {
+            prepared = Some((peers.original, None));
+            return OK;
+        }
+        peers.want();
+        peers.take_over(upstream);
+        let (followed, list) = (peers.followed().cloned(), peers.list.clone());
+        let tries = list.as_ref().map(|list| list.len);
+        let held = Use { request: r, followed, peers: upstream.peer.data.cast(), _list: list };
+        // SAFETY: the pool is the request's.
+        if unsafe { pool::keep(r.pool, held) }.is_none() {
+            return ERROR;
+        }
+        prepared = Some((peers.original, tries));
+        OK
+    });
+    let Some((Some(original), tries)) = prepared.filter(|_| status == OK) else { return ERROR };
+    // SAFETY: what nginx would have called without us, with the same arguments.
+    let status = unsafe { original(r, upstream) };
+    if let (OK, Some(tries)) = (status, tries) {
+        // No address twice: the backups are the same ones.
+        // SAFETY: the request has an upstream, whose peer was just set up.
+        unsafe { (*(*r).upstream).peer.tries = tries as ngx_uint_t };
+    }
+    status
+}

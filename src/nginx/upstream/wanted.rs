@@ -1,0 +1,19 @@
+//! What is kept ready of an upstream.
+
+use crate::nginx::base::ffi::ngx_http_upstream_conf_t;
+use crate::nginx::stock::level::Level;
+
+/// The connections of one upstream that are kept ready.
+#[derive(Clone, Copy)]
+pub struct Wanted {
+    /// How many connections a worker keeps.
+    pub count: usize,
+    /// A location that uses the upstream.
+    pub level: Level,
+    /// Its settings for upstreams; those of all such locations agree.
+    pub conf: *mut ngx_http_upstream_conf_t,
+    /// Whether TLS is spoken.
+    pub tls: bool,
+    /// Whether all of its locations can do with such connections.
+    pub possible: bool,
+}

@@ -1,0 +1,244 @@
+//! Connections that are ready before the first request: connected, with TLS spoken and verified, and unused.
+//!
+//! A timer of the worker asks each implicit upstream for a connection as a request would, by nginx's own chain of
+//! keepalive and round robin. One that keepalive hands out goes back at once, which begins its idle time anew;
+//! where it has none, one is made and left to it. Nothing is ever sent but the handshake.
+
+use std::mem;
+use std::ptr::{self, NonNull};
+
+use crate::nginx::base::clock::{is_before, now};
+use crate::nginx::base::ffi::{
+    ngx_connection_t, ngx_cycle, ngx_cycle_t, ngx_event_t, ngx_exiting,
+    ngx_http_upstream_srv_conf_t, ngx_log_t, ngx_msec_t, NGX_LOG_INFO, NGX_LOG_NOTICE,
+    NGX_LOG_WARN,
+};
+use crate::nginx::base::module::{HttpModuleServerConf, Module};
+use crate::nginx::base::timer::Timer;
+use crate::nginx::base::{guard, log};
+use crate::nginx::upstream::attempt::{Attempt, Begun, Callbacks};
+use crate::nginx::upstream::wanted::Wanted;
+use crate::nginx::upstream::{blocks, servers};
+
+/// From one look at the connections to the next, in milliseconds, while all is well.
+const INTERVAL: ngx_msec_t = 5_000;
+/// The same while no address is known.
+const NO_ADDRESS: ngx_msec_t = 500;
+/// After a connection that failed or did not last, while there are addresses that were not tried.
+const OTHER_ADDRESS: ngx_msec_t = 10;
+/// The same once all were: this first, then twice as long each time.
+const SHORTEST: ngx_msec_t = 1_000;
+/// The longest that a server is left alone.
+const LONGEST: ngx_msec_t = 300_000;
+
+/// The warm connections of one upstream in one worker.
+pub struct Warm {
+    upstream: *mut ngx_http_upstream_srv_conf_t,
+    wanted: Wanted,
+    cycle: *const ngx_cycle_t,
+    timer: Option<Timer>,
+    /// A log that shows nothing: what goes wrong is told once, in a line of ours.
+    quiet: ngx_log_t,
+    under_way: Vec<Attempt>,
+    /// When to look next.
+    next: ngx_msec_t,
+    /// Connections in a row that failed or did not last until the next look.
+    failures: u32,
+    told: bool,
+}
+
+/// It, where nginx has its address.
+pub struct Running(NonNull<Warm>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // SAFETY: `start` has made it; its timer and its connections, which lead here, end with it.
+        drop(unsafe { Box::from_raw(self.0.as_ptr()) });
+    }
+}
+
+impl Warm {
+    fn start(
+        cycle: &ngx_cycle_t,
+        upstream: *mut ngx_http_upstream_srv_conf_t,
+        wanted: Wanted,
+    ) -> Running {
+        // SAFETY: the cycle has a log.
+        let mut quiet = unsafe { *cycle.log };
+        (quiet.log_level, quiet.handler, quiet.data, quiet.action) =
+            (0, None, ptr::null_mut(), ptr::null_mut());
+        let (under_way, next, failures, told) = (Vec::new(), now(), 0, false);
+        let cycle_address = ptr::from_ref(cycle);
+        let warm = NonNull::from(Box::leak(Box::new(Self {
+            upstream,
+            wanted,
+            cycle: cycle_address,
+            timer: None,
+            quiet,
+            under_way,
+            next,
+            failures,
+            told,
+        })));
+        let mut timer = Timer::new(cycle, on_timer, warm.as_ptr().cast());
+        timer.set(next);
+        // SAFETY: it was just made, and nothing else refers to it yet.
+        unsafe { (*warm.as_ptr()).timer = Some(timer) };
+        Running(warm)
+    }
+
+    /// Sets the timer to whatever comes first.
+    fn arm(&mut self) {
+        let mut first = self.next;
+        for attempt in &self.under_way {
+            if is_before(attempt.deadline, first) {
+                first = attempt.deadline;
+            }
+        }
+        if let Some(timer) = &mut self.timer {
+            timer.set(first);
+        }
+    }
+
+    fn on_timer(&mut self) {
+        // SAFETY: nginx sets them in this thread. A process without workers has a new cycle after a reload.
+        if unsafe { ngx_exiting != 0 || !ptr::eq(ngx_cycle, self.cycle) } {
+            return self.under_way.clear();
+        }
+        let now = now();
+        let (over, under_way): (Vec<_>, Vec<_>) = mem::take(&mut self.under_way)
+            .into_iter()
+            .partition(|attempt| !is_before(now, attempt.deadline));
+        self.under_way = under_way;
+        for attempt in over {
+            match attempt.expire() {
+                Ok(()) => {
+                    let text = format!("a connection to {} is ready", self.name());
+                    log::log(NGX_LOG_INFO, &text);
+                }
+                Err(why) => self.failed(&why),
+            }
+        }
+        if self.under_way.is_empty() && !is_before(now, self.next) {
+            self.look();
+        }
+        self.arm();
+    }
+
+    /// Looks at what keepalive has, and makes what is missing.
+    fn look(&mut self) {
+        self.next = now().wrapping_add(INTERVAL);
+        let mut ready = Vec::new();
+        while ready.len() + self.under_way.len() < self.wanted.count {
+            let owner = ptr::from_mut(self).cast();
+            // SAFETY: an upstream of this configuration, which nginx works with in this thread alone.
+            let upstream = unsafe { &mut *self.upstream };
+            match Attempt::begin(upstream, &self.wanted, &raw mut self.quiet, owner, CALLBACKS) {
+                Begun::Ready(attempt) => ready.push(attempt),
+                Begun::UnderWay(attempt) => {
+                    // The one that was here has failed, was closed, or is in use.
+                    self.later();
+                    self.under_way.push(attempt);
+                }
+                Begun::NoAddress => {
+                    self.next = now().wrapping_add(NO_ADDRESS);
+                    break;
+                }
+                Begun::Failed(why) => {
+                    self.failed(&why);
+                    break;
+                }
+            }
+        }
+        if ready.len() == self.wanted.count {
+            self.failures = 0;
+            if mem::take(&mut self.told) {
+                let text = format!("connections to {} are kept ready again", self.name());
+                log::log(NGX_LOG_NOTICE, &text);
+            }
+        }
+        ready.into_iter().for_each(Attempt::keep);
+    }
+
+    /// Counts a connection that is missing and says when to look next: the later the more there were.
+    fn later(&mut self) {
+        self.failures = self.failures.saturating_add(1);
+        let wait = match self.failures.checked_sub(self.addresses()) {
+            None => OTHER_ADDRESS,
+            Some(more) => (SHORTEST << more.min(9)).min(LONGEST),
+        };
+        // Workers and machines that lost their connections together do not come back together.
+        // SAFETY: a function of libc's; nginx seeds it in each worker.
+        let random = unsafe { libc::rand() }.unsigned_abs() as ngx_msec_t;
+        self.next = now().wrapping_add(wait - wait / 4 + random % (wait / 2 + 1));
+    }
+
+    fn failed(&mut self, why: &str) {
+        self.later();
+        if self.failures >= self.addresses() && !mem::replace(&mut self.told, true) {
+            let text = format!("no connection to {} can be kept ready: {why}", self.name());
+            log::log(NGX_LOG_WARN, &text);
+        }
+    }
+
+    fn addresses(&self) -> u32 {
+        // SAFETY: as in `look`.
+        servers::addresses(unsafe { &*self.upstream })
+    }
+
+    /// The upstream as messages call it.
+    fn name(&self) -> String {
+        // SAFETY: as in `look`.
+        let name = unsafe { (*self.upstream).host.as_bytes() };
+        format!("upstream \"{}\"", String::from_utf8_lossy(name))
+    }
+
+    /// Goes on with a connection on which something happened.
+    pub fn on_event(&mut self, connection: *mut ngx_connection_t) {
+        let found = self.under_way.iter().position(|attempt| attempt.is_of(connection));
+        let Some(i) = found else { return };
+        if let Err(why) = self.under_way[i].advance() {
+            drop(self.under_way.swap_remove(i));
+            self.failed(&why);
+        }
+        self.arm();
+    }
+}
+
+unsafe extern "C" fn on_timer(event: *mut ngx_event_t) {
+    // SAFETY: `Warm::start` set the event's data; the timer is gone with the `Warm`.
+    let warm = unsafe { &mut *(*event).data.cast::<Warm>() };
+    let done = guard::process("warm connections", false, || {
+        warm.on_timer();
+        true
+    });
+    if !done {
+        guard::process("end of warm connections", (), || warm.under_way.clear());
+    }
+}
+
+const CALLBACKS: Callbacks = Callbacks { on_event, on_handshake };
+
+unsafe extern "C" fn on_event(event: *mut ngx_event_t) {
+    // SAFETY: the data of a connection's event is the connection, which nginx calls this for.
+    unsafe { on_handshake((*event).data.cast::<ngx_connection_t>()) };
+}
+
+unsafe extern "C" fn on_handshake(c: *mut ngx_connection_t) {
+    // SAFETY: `Attempt` has set the data to the owner, which closes the connection before it ends.
+    let warm = unsafe { &mut *(*c).data.cast::<Warm>() };
+    guard::process("warm connection", (), || warm.on_event(c));
+}
+
+/// Begins in a process that serves requests, and returns what it is to keep until it ends.
+pub fn start(cycle: &ngx_cycle_t) -> Vec<Running> {
+    let mut running = Vec::new();
+    for &block in blocks::of_cycle(cycle) {
+        // SAFETY: the list holds the upstreams of this configuration.
+        let wanted = Module::server_conf(unsafe { &*block }).and_then(|conf| conf.warm);
+        if let Some(wanted) = wanted.filter(|wanted| wanted.count > 0 && wanted.possible) {
+            running.push(Warm::start(cycle, block, wanted));
+        }
+    }
+    running
+}
