@@ -1,6 +1,6 @@
 //! The recipe: the stock nginx directives that one `clerk_proxy` line stands for, as data.
 //!
-//! The README prints this table and a test compares the two. `{names}` are filled in per location.
+//! docs/recipe.md prints this table and a test compares the two. `{names}` are filled in per location.
 
 use std::borrow::Cow;
 
@@ -360,7 +360,7 @@ mod tests {
             upstream += &line(&[directive.to_owned(), argument.to_owned()]);
         }
         let mut location =
-            "location /__clerk/ {\n    proxy_pass https://PRIVATE_NAME;    # and $clerk_proxy_uri, see below\n"
+            "location ^~ /__clerk/ {\n    proxy_pass https://PRIVATE_NAME;    # with $clerk_proxy_uri, see below\n"
                 .to_owned();
         for class in [Class::Contract, Class::Tuning] {
             location.extend(["\n    # ", &format!("{class:?}").to_lowercase(), "\n"]);
@@ -371,11 +371,18 @@ mod tests {
     }
 
     #[test]
-    fn the_readme_prints_the_recipe() {
-        let readme = include_str!("../README.md");
+    fn the_page_of_the_recipe() {
+        let page = include_str!("../docs/recipe.md");
+        let mut blocks =
+            page.split("```nginx\n").skip(1).filter_map(|rest| rest.split("```").next());
         for printed in printed() {
-            assert!(readme.contains(&printed), "the README lacks this:\n\n{printed}");
+            assert_eq!(
+                blocks.next(),
+                Some(printed.as_str()),
+                "docs/recipe.md lacks this:\n\n{printed}"
+            );
         }
+        assert_eq!(blocks.next(), None, "docs/recipe.md has more than the recipe");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-// nginx with the configuration that stands in the README, on a free port of loopback, in a temporary folder.
+// nginx with the location that the README starts with, on a free port of loopback, in a temporary folder.
 
 import { execFileSync, spawn } from "node:child_process";
 import { createHash, randomBytes, X509Certificate } from "node:crypto";
@@ -33,39 +33,45 @@ export async function makeSecrets(folder, host) {
     };
 }
 
-/** The first configuration of the README, with this machine's things in place of the reader's. */
+/** A server with the location that the README starts with, and this machine's things in place of the reader's. */
 async function configuration({ readme, port, apiPort, location, secretKey }) {
     const text = await readFile(readme, "utf8");
     let block = /^```nginx\n(.*?)^```/ms.exec(text)[1];
-    const replace = (old, by) => {
-        if (block.split(old).length !== 2)
-            throw new Error(`not once in the first configuration of the README: ${old}`);
-        block = block.replace(old, () => by);
-    };
-    const paths = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map(
-        (p) => `    ${p}_temp_path ${p}_temp;`,
-    );
-    replace("events {}", "daemon off;\npid nginx.pid;\nerror_log error.log info;\n\nevents {}");
-    replace("http {", ["http {", ...paths, "    access_log access.log;\n"].join("\n"));
-    replace("listen 443 ssl;", `listen 127.0.0.1:${port} ssl;`);
-    replace(
-        "# ssl_certificate and ssl_certificate_key as always",
-        "ssl_certificate app.pem;\n        ssl_certificate_key app.key;",
-    );
-    replace(
-        "secret_key=file:/etc/nginx/clerk_secret_key;",
-        `secret_key=file:clerk_secret_key\n                upstream=https://localhost:${apiPort};\n` +
-            "            proxy_ssl_trusted_certificate ca.pem;",
-    );
     if (location) {
-        const [old] = /^ {8}location .*?^ {8}\}\n/ms.exec(block);
-        const other = (await readFile(location, "utf8"))
+        block = (await readFile(location, "utf8"))
             .replaceAll("https://frontend-api.clerk.dev", `https://localhost:${apiPort}`)
             .replaceAll("frontend-api.clerk.dev", "localhost")
             .replace(/sk_live_[\w*]*/g, secretKey);
-        replace(old, other);
+    } else {
+        const old = "secret_key=file:/etc/nginx/clerk_secret_key;";
+        if (block.split(old).length !== 2) throw new Error(`not once in the README's location: ${old}`);
+        block = block.replace(
+            old,
+            `secret_key=file:clerk_secret_key\n        upstream=https://localhost:${apiPort};\n` +
+                "    proxy_ssl_trusted_certificate ca.pem;",
+        );
     }
-    return block;
+    const temp = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map((p) => `${p}_temp_path ${p}_temp;`);
+    return `load_module modules/ngx_http_clerk_proxy_module.so;
+daemon off;
+pid nginx.pid;
+error_log error.log info;
+
+events {}
+
+http {
+access_log access.log;
+${temp.join("\n")}
+
+server {
+listen 127.0.0.1:${port} ssl;
+server_name app.dev;
+ssl_certificate app.pem;
+ssl_certificate_key app.key;
+
+${block}}
+}
+`;
 }
 
 async function freePort() {

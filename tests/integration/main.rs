@@ -4,6 +4,7 @@
 mod kit {
     pub mod assert;
     pub mod dns_server;
+    pub mod documents;
     pub mod domains;
     pub mod fapi;
     pub mod grammar;
@@ -98,6 +99,7 @@ mod tool {
     mod check;
     mod docs;
     mod folders;
+    mod pages;
 }
 
 /// What has a long form of its own, mostly in a script.

@@ -78,7 +78,7 @@ fn headers_of_the_contract() {
         // The order of the lines does not matter: the directive's own line is cited.
         expect(&location(&format!("{LINE}\nproxy_set_header {name} x;")), 5, &message);
         expect(&location(&format!("proxy_set_header {name} x;\n{LINE}")), 6, &message);
-        // An outer block's is dropped, as the README says.
+        // An outer block's is dropped, as docs/recipe.md says.
         let outer = format!("proxy_set_header {name} x; location /__clerk/ {{ {LINE} }}");
         good(&Config::server(&outer));
     }

@@ -14,6 +14,7 @@ use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::ServerConfig;
 use serde_json::Value;
 
+use crate::kit::documents::blocks;
 use crate::kit::fapi::{json, Fapi, Request, Stream, CA};
 use crate::kit::harness::{free_port, Config, Folder, Nginx, KEY};
 
@@ -250,6 +251,49 @@ fn all_is_well() {
     let uploads = fapi.requests().into_iter().filter(|request| request.line.starts_with("POST "));
     let sizes: Vec<usize> = uploads.map(|request| request.body.len()).collect();
     assert_eq!(sizes, [2_000_000; 6]);
+}
+
+/// Milliseconds differ from run to run, and with them whether the connection seemed warm.
+fn without_times(text: &str) -> String {
+    let lines = text.lines().map(|line| match line.split_once("first reply after ") {
+        Some((front, _)) => format!("{front}first reply"),
+        None => line.to_owned(),
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// What the documents show is what the same command prints.
+#[test]
+fn samples_of_the_documents() {
+    let (leaf, key) = CA.sign(CertificateParams::new(vec!["app.dev".to_owned()]).expect("a name"));
+    let url: &'static Mutex<String> =
+        Box::leak(Box::new(Mutex::new("https://app.dev/__clerk".to_owned())));
+    let fapi = Fapi::start(None, clerk(url));
+    let samples = blocks("console");
+    assert_eq!(samples.len(), 2, "{samples:?}");
+    for sample in samples {
+        let (command, output) = sample.split_once('\n').expect("a command and its output");
+        let lines = if output.contains("all is well") {
+            format!(
+                "location /__clerk/ {{ clerk_proxy https://app.dev/__clerk secret_key=%KEY%\n\
+                 upstream=http://127.0.0.1:{}; }}",
+                fapi.port
+            )
+        } else {
+            "return 302 https://app.dev/login;".to_owned()
+        };
+        let config = Config::new(&format!(
+            "server {{ listen 127.0.0.1:%PORT% ssl; ssl_certificate app.pem;\n\
+             ssl_certificate_key app.key; {lines} }}"
+        ));
+        let nginx = config.file("app.pem", leaf.pem()).file("app.key", key.serialize_pem()).start();
+        let command = command.replace("127.0.0.1:443", &format!("127.0.0.1:{}", nginx.port()));
+        let words: Vec<&str> = command.split(' ').collect();
+        assert_eq!(words[..2], ["$", "clerk-proxy-check"]);
+        let ca = nginx.config.folder.path().join("ca.pem").display().to_string();
+        let (_, printed, _) = script(&[&["--cacert", &ca], &words[2..]].concat()).output();
+        assert_eq!(without_times(&printed), without_times(output), "{printed}");
+    }
 }
 
 /// A TLS server for this name, until that year.

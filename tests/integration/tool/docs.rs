@@ -1,31 +1,15 @@
-//! Every nginx configuration that a user can copy passes `nginx -t`, and what stands in the README for several
-//! domains and behind CDNs does what is said of it.
+//! Every nginx configuration of the documents passes `nginx -t`, and those for several domains, behind CDNs and
+//! for caches do what the documents say of them.
 
-use std::fs;
 use std::io::{Read, Write};
-use std::path::Path;
 
 use crate::kit::assert::assert_json;
+use crate::kit::documents::{block, blocks, page, PAGES};
 use crate::kit::domains::{ask, tenant};
 use crate::kit::fapi::{json, Fapi, CA};
 use crate::kit::harness::{passes_trailers, Config, Nginx, KEY};
 
-const README: &str = include_str!("../../../README.md");
-const SECURITY: &str = include_str!("../../../SECURITY.md");
 const SNIPPET: &str = include_str!("../../../nginx/clerk-proxy.conf");
-
-/// The fenced blocks of the README in nginx's language.
-fn blocks() -> Vec<&'static str> {
-    let fenced = README.split("```nginx\n").skip(1);
-    fenced.map(|rest| rest.split("```").next().expect("an end")).collect()
-}
-
-/// The only block with this text.
-fn block(text: &str) -> &'static str {
-    let found: Vec<_> = blocks().into_iter().filter(|block| block.contains(text)).collect();
-    assert_eq!(found.len(), 1, "blocks of the README with {text}");
-    found[0]
-}
 
 /// Puts what a block expects to find around it, and this machine's things in place of the reader's.
 fn config(block: &str) -> Config {
@@ -38,6 +22,8 @@ fn config(block: &str) -> Config {
         .replace("/var/log/nginx", "logs");
     let text =
         if passes_trailers() { text } else { text.replace("    proxy_pass_trailers on;\n", "") };
+    // The harness has that line with the path of the module under test.
+    let text = text.replace("load_module modules/ngx_http_clerk_proxy_module.so;\n", "");
     let http = if let Some((_, rest)) = text.split_once("http {") {
         rest.trim_end().strip_suffix('}').expect("the end of http {}").to_owned()
     } else if text.lines().any(|line| line.starts_with("upstream ") || line.starts_with("server "))
@@ -82,29 +68,14 @@ fn address(block: &str, front: &str, headers: &str) -> String {
 }
 
 #[test]
-fn blocks_of_the_readme() {
-    assert!(blocks().len() >= 10, "the README has lost its configurations");
-    for block in blocks() {
-        let config = config(block);
-        let (ok, printed) = config.check();
-        assert!(ok, "{block}\n{printed}");
+fn blocks_of_the_documents() {
+    assert!(blocks("nginx").len() >= 15, "the documents have lost their configurations");
+    for page in PAGES.iter() {
+        for block in page.blocks("nginx") {
+            let (ok, printed) = config(block).check();
+            assert!(ok, "{}: {block}\n{printed}", page.path.display());
+        }
     }
-}
-
-/// Of each threat it says by which test it can be seen to be stopped.
-#[test]
-fn tests_that_the_security_policy_names() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/integration");
-    let words = SECURITY.split('`').skip(1).step_by(2);
-    let mut found = 0;
-    for (file, test) in words.filter_map(|word| word.rsplit_once("::")) {
-        let text = fs::read_to_string(folder.join(file.replace("::", "/")).with_extension("rs"));
-        let text = text.unwrap_or_else(|error| panic!("{file}: {error}"));
-        assert!(text.contains(&format!("#[test]\nfn {test}() {{")), "{file}::{test} is no test");
-        found += 1;
-    }
-    let rows = SECURITY.lines().filter(|line| line.starts_with("| ")).count();
-    assert!(found > rows && rows > 20, "{found} tests for {rows} threats");
 }
 
 #[test]
@@ -116,8 +87,9 @@ fn the_snippet() {
 
 #[test]
 fn the_readme_starts_with_what_works() {
-    assert!(blocks()[0].contains("load_module") && blocks()[0].contains("clerk_proxy https://"));
-    assert_eq!(address(blocks()[0], "", "X-Forwarded-For: 6.6.6.6\r\n"), "127.0.0.1");
+    let first = page("README.md").blocks("nginx")[0];
+    assert_eq!((first.lines().count(), SNIPPET.contains(first)), (3, true), "{first}");
+    assert_eq!(address(first, "", "X-Forwarded-For: 6.6.6.6\r\n"), "127.0.0.1");
 }
 
 #[test]
@@ -125,7 +97,7 @@ fn a_block_of_the_users_own() {
     let reply = json(200, "", r#"{"ok":true}"#);
     let fapi = Fapi::answering(Some(CA.server(&["frontend-api.clerk.dev"])), reply);
     let server = format!("server 127.0.0.1:{}", fapi.port);
-    let block = block("upstream=https://clerk_fapi");
+    let block = block("nginx", "upstream=https://clerk_fapi");
     let config = config(&block.replace("server frontend-api.clerk.dev:443", &server));
     let ca = config.folder.path().join("ca.pem");
     let nginx = config.env("SSL_CERT_FILE", &ca.to_string_lossy()).start();
@@ -140,7 +112,7 @@ fn a_block_of_the_users_own() {
 fn caching_the_scripts() {
     let reply = json(200, "Cache-Control: max-age=600\r\n", "script");
     let fapi = Fapi::answering(None, reply);
-    let nginx = started(block("proxy_cache clerk;"), &fapi);
+    let nginx = started(block("nginx", "proxy_cache clerk;"), &fapi);
     for (target, requests) in [("npm/x.js", 1), ("npm/x.js", 1), ("v1/client", 2), ("v1/client", 3)]
     {
         assert_eq!(ask(&nginx, "app.dev", &format!("/__clerk/{target}")).text(), "script");
@@ -152,7 +124,7 @@ const CLOUDFLARE: &str = "set_real_ip_from 173.245.48.0/20;";
 
 #[test]
 fn behind_cloudflare() {
-    let block = block(CLOUDFLARE);
+    let block = block("nginx", CLOUDFLARE);
     let near = block.replace(CLOUDFLARE, "set_real_ip_from 127.0.0.0/8;");
     let forged = "X-Forwarded-For: 6.6.6.6\r\n";
     for client in ["203.0.113.9", "2001:db8::9"] {
@@ -171,7 +143,7 @@ fn behind_cloudflare() {
 
 #[test]
 fn behind_cloudfront() {
-    let block = block("$http_cloudfront_viewer_address;");
+    let block = block("nginx", "$http_cloudfront_viewer_address;");
     let bare = without(block, &["clerk_proxy_client_ip"]);
     for (viewer, client) in [
         ("203.0.113.9:50000", "203.0.113.9"),
@@ -193,7 +165,7 @@ fn behind_cloudfront() {
 
 #[test]
 fn behind_a_load_balancer_of_layer_4() {
-    let block = block("listen 80 proxy_protocol;").replace("10.0.0.0/8", "127.0.0.0/8");
+    let block = block("nginx", "listen 80 proxy_protocol;").replace("10.0.0.0/8", "127.0.0.0/8");
     let forged = "X-Forwarded-For: 6.6.6.6\r\n";
     for (family, client) in [("TCP4", "203.0.113.9"), ("TCP6", "2001:db8::9")] {
         let front = format!("PROXY {family} {client} {client} 50000 443\r\n");
@@ -212,7 +184,7 @@ fn behind_a_load_balancer_of_layer_4() {
 
 #[test]
 fn in_kubernetes() {
-    let block = block("real_ip_recursive on;").replace("10.0.0.0/8", "127.0.0.0/8");
+    let block = block("nginx", "real_ip_recursive on;").replace("10.0.0.0/8", "127.0.0.0/8");
     let headers = "X-Forwarded-For: 6.6.6.6, 203.0.113.9, 127.0.0.7\r\n";
     assert_eq!(address(&block, "", headers), "203.0.113.9");
     let near = without(&block, &["real_ip_recursive"]);
@@ -221,10 +193,10 @@ fn in_kubernetes() {
     assert_eq!(address(&bare, "", headers), "127.0.0.1");
 }
 
-/// The server that the README wants beside those of several domains.
+/// The server that the guide wants beside those of several domains.
 fn with_default_server(block: &str) -> String {
     let line = "listen 80 default_server; return 444;";
-    assert!(README.contains(line));
+    assert!(page("docs/guide.md").text.contains(line));
     format!("{block}\nserver {{ {line} }}")
 }
 
@@ -240,7 +212,7 @@ fn is_ignored(nginx: &Nginx, host: &str) -> bool {
 
 #[test]
 fn several_domains() {
-    let block = block("map $host $clerk_key");
+    let block = block("nginx", "map $host $clerk_key");
     let expected = [
         ("app.dev", "https://app.dev/__clerk", "sk_live_KEY_OF_APP"),
         ("shop.example", "https://shop.example/__clerk", "sk_live_KEY_OF_SHOP"),
@@ -274,7 +246,7 @@ fn several_domains() {
 
 #[test]
 fn satellites() {
-    let block = block("satellite.example");
+    let block = block("nginx", "satellite.example");
     let fapi = Fapi::plain();
     let nginx = started(&with_default_server(block), &fapi);
     for (index, host) in ["app.dev", "satellite.example"].into_iter().enumerate() {
@@ -296,7 +268,7 @@ fn satellites() {
 #[test]
 fn logs() {
     let fapi = Fapi::plain();
-    let nginx = started(block("log_format clerk"), &fapi);
+    let nginx = started(block("nginx", "log_format clerk"), &fapi);
     assert_eq!(nginx.get("/__clerk/v1/client?__session=secret").status, 200);
     assert_eq!(nginx.get("/__clerk/../x").status, 404);
     let log = nginx.config.folder.read("logs/clerk.log");
@@ -306,42 +278,4 @@ fn logs() {
     );
     assert!(rest.starts_with(&format!("127.0.0.1:{} 200 connect 0.", fapi.port)), "{log}");
     assert_eq!((log.lines().count(), log.contains("secret")), (1, false), "{log}");
-}
-
-/// What stands in the README as a message of nginx is one.
-#[test]
-fn headings_of_the_troubleshooting() {
-    let (_, section) = README.split_once("\n## Troubleshooting\n").expect("the section");
-    let (section, _) = section.split_once("\n### In the browser\n").expect("its next part");
-    let line = "clerk_proxy https://app.dev/__clerk";
-    for (lines, said) in [
-        (
-            format!("location /__clerk/ {{ {line} upstream=http://127.0.0.1:1; }}"),
-            "environment variable \"CLERK_SECRET_KEY\" in \"clerk_proxy\": it is not set",
-        ),
-        (
-            format!("location /clerk/ {{ {line} secret_key=%KEY%; }}"),
-            "does not fit location \"/clerk/\"",
-        ),
-        (
-            format!(
-                "location /__clerk/ {{ {line} secret_key=%KEY%; proxy_pass http://127.0.0.1:1; }}"
-            ),
-            "conflicts with another content handler in location \"/__clerk/\"",
-        ),
-        (
-            format!(
-                "location /__clerk/ {{ {line} secret_key=%KEY% upstream=http://x.invalid:443; }}"
-            ),
-            "host not found in upstream \"x.invalid:443\" of \"clerk_proxy\"",
-        ),
-    ] {
-        let (_, printed) = Config::server(&lines).check();
-        assert!(printed.contains(said), "{printed}");
-        let heading = said.replace("x.invalid", "frontend-api.clerk.dev");
-        let heading = heading.replace("\"/clerk/\"", "\"…\"").replace("\"/__clerk/\"", "\"…\"");
-        assert!(section.contains(&format!("**`{heading}`**")), "the README lacks {heading}");
-    }
-    let (_, printed) = Config::server("location / { clerk_proxie x; }").check();
-    assert!(printed.contains("unknown directive \"clerk_proxie\""), "{printed}");
 }
