@@ -51,6 +51,8 @@ pub enum Error {
     NoCaBundle { host: String },
     /// nginx was built without a module that `clerk_proxy` configures.
     MissingModule(&'static str),
+    /// The nginx at hand has other structures than the one that the module was built for.
+    OtherNginx { built_for: &'static str, running: String, difference: String },
     /// The system gives no memory.
     NoMemory,
     /// A defect of this module.
@@ -168,6 +170,12 @@ impl fmt::Display for Error {
             Self::MissingModule(name) => {
                 write!(f, "\"clerk_proxy\" needs {name}, which this nginx was built without")
             }
+            Self::OtherNginx { built_for, running, difference } => write!(
+                f,
+                "\"ngx_http_clerk_proxy_module\" was built for {built_for}, and the structures of {running} differ \
+                 ({difference}), build the module from the sources of {running} with its configure \
+                 arguments, which \"nginx -V\" prints"
+            ),
             Self::NoMemory => f.write_str("\"clerk_proxy\" ran out of memory"),
             Self::Internal(what) => {
                 write!(f, "\"clerk_proxy\" failed: {what}, this is a defect of the module, report it")

@@ -31,6 +31,7 @@ use config::state::{LocConf, MainConf};
 use config::{advice, lines, merge, state};
 use request::proxy::RequestConf;
 use request::variables;
+use stock::layout;
 use upstream::names::Names;
 use upstream::servers::SrvConf;
 use upstream::warm;
@@ -209,11 +210,17 @@ unsafe extern "C" fn clerk_proxy_warm(
 }
 
 unsafe extern "C" fn preconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
-    callback::configuration(cf, "preconfiguration", lines::preconfiguration)
+    callback::configuration(cf, "preconfiguration", |cf| {
+        layout::check_directives(cf)?;
+        lines::preconfiguration(cf)
+    })
 }
 
 unsafe extern "C" fn filter_preconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
-    callback::configuration(cf, "preconfiguration of variables", variables::add)
+    callback::configuration(cf, "preconfiguration of variables", |cf| {
+        layout::check_requests(cf)?;
+        variables::add(cf)
+    })
 }
 
 unsafe extern "C" fn filter_postconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {

@@ -109,6 +109,8 @@ failing! {
     __wrap_ngx_http_complex_value = __real_ngx_http_complex_value(
         r: *mut ngx_http_request_t, value: *mut Value, text: *mut ngx_str_t
     ) -> ngx_int_t, ERROR;
+    __wrap_ngx_http_upstream_create = __real_ngx_http_upstream_create(r: *mut ngx_http_request_t)
+        -> ngx_int_t, ERROR;
     __wrap_ngx_http_upstream_init_round_robin = __real_ngx_http_upstream_init_round_robin(
         cf: *mut ngx_conf_t, upstream: *mut ngx_http_upstream_srv_conf_t
     ) -> ngx_int_t, ERROR;

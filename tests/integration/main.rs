@@ -88,6 +88,7 @@ mod cache {
 /// nginx's processes: reloads, upgrades, workers that end or run short of something.
 mod processes {
     mod loaded;
+    mod other_nginx;
     mod panics;
     mod reload;
     mod resources;

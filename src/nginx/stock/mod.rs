@@ -2,6 +2,7 @@
 
 pub mod connection_settings;
 pub mod directives;
+pub mod layout;
 pub mod level;
 pub mod settings;
 pub mod tls_context;

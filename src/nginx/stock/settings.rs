@@ -8,8 +8,7 @@ use crate::buffer_sizes::UserSizes;
 use crate::nginx::base::ffi::{
     ngx_array_t, ngx_command_t, ngx_conf_set_bufs_slot, ngx_conf_set_keyval_slot,
     ngx_conf_set_str_slot, ngx_http_complex_value_t, ngx_http_set_complex_value_slot,
-    ngx_http_set_complex_value_zero_slot, ngx_http_upstream_bind_set_slot,
-    ngx_http_upstream_local_t, ngx_keyval_t, ngx_str_t,
+    ngx_http_upstream_bind_set_slot, ngx_http_upstream_local_t, ngx_keyval_t, ngx_str_t,
 };
 use crate::nginx::stock::connection_settings::{is_of_connection, is_of_tls, Content};
 use crate::nginx::stock::directives::{Directive, Stock, TEMP_FILE_WRITE_SIZE};
@@ -54,7 +53,11 @@ impl Slot {
             (ngx_conf_set_str_slot as *const (), Self::Text),
             (ngx_conf_set_bufs_slot as *const (), Self::Buffers),
             (ngx_http_set_complex_value_slot as *const (), Self::Value),
-            (ngx_http_set_complex_value_zero_slot as *const (), Self::Value),
+            #[cfg(nginx_zero_slot)]
+            (
+                crate::nginx::base::ffi::ngx_http_set_complex_value_zero_slot as *const (),
+                Self::Value,
+            ),
             (ngx_conf_set_keyval_slot as *const (), Self::Pairs),
             (ngx_http_upstream_bind_set_slot as *const (), Self::Local),
         ];

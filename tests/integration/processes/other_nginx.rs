@@ -1,0 +1,67 @@
+//! An nginx with another layout than that of the headers, as forks have it, takes no module: it would misread memory.
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::LazyLock;
+
+use crate::kit::harness::{Config, KEY};
+
+/// displaced.c, made with the headers of the nginx under test.
+static DISPLACED: LazyLock<PathBuf> = LazyLock::new(|| {
+    let folder = |name| PathBuf::from(env::var_os(name).expect("cargo sets it"));
+    let makefile = fs::read_to_string(folder("NGINX_BUILD_DIR").join("Makefile"));
+    let makefile = makefile.expect("what `configure` made");
+    let includes = makefile.split_once("ALL_INCS = ").expect("folders of headers").1;
+    let includes = includes.split("\n\n").next().expect("an end").replace('\\', "");
+    let library = Path::new(env!("CARGO_TARGET_TMPDIR")).join("displaced.so");
+    let status = Command::new("cc")
+        .current_dir(folder("NGINX_SOURCE_DIR"))
+        .args(includes.split_whitespace())
+        .args(["-O2", "-w", "-shared", "-fPIC", "-o"])
+        .arg(&library)
+        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/integration/kit/displaced.c"))
+        .status();
+    assert!(status.expect("cc runs").success());
+    library
+});
+
+fn with_displaced(lines: &str, field: &str) -> Config {
+    let library = DISPLACED.to_str().expect("UTF-8");
+    Config::server(lines).env("LD_PRELOAD", library).env("CLERK_PROXY_DISPLACED", field)
+}
+
+#[test]
+fn a_field_at_another_place_is_one_clear_error() {
+    let location = format!(
+        "location /__clerk/ {{ clerk_proxy https://app.dev/__clerk secret_key={KEY}; \
+         proxy_ssl_trusted_certificate %DIR%/ca.pem; }}"
+    );
+    // Without a `clerk_proxy`, too.
+    for lines in ["", &location] {
+        for field in [
+            "timer_resolution",
+            "variables_hash_bucket_size",
+            "underscores_in_headers",
+            "sendfile",
+            "proxy_buffering",
+            "proxy_cache_lock",
+            "proxy_ssl_verify",
+            "request_uri",
+            "http_host",
+        ] {
+            let (good, printed) = with_displaced(lines, field).check();
+            assert!(!good, "{field}: {printed}");
+            let emergencies: Vec<_> =
+                printed.lines().filter(|line| line.contains("[emerg]")).collect();
+            let [line] = emergencies[..] else { panic!("{field}: {printed}") };
+            assert!(line.contains("\"ngx_http_clerk_proxy_module\" was built for "), "{line}");
+            assert!(line.contains(" is at ") && line.contains(field), "{line}");
+            assert!(line.contains(", build the module from the sources of "), "{line}");
+            assert!(line.contains("nginx.conf:1"), "{line}");
+        }
+        let (good, printed) = with_displaced(lines, "nothing").check();
+        assert!(good, "{printed}");
+    }
+}
