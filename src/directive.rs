@@ -4,8 +4,8 @@ use std::num::NonZeroU16;
 
 use crate::error::Error;
 use crate::frontend_api::Origin;
+use crate::key_source::{Key, Source};
 use crate::proxy_url::ProxyUrl;
-use crate::secret_key::{Key, Source};
 
 /// What one `clerk_proxy` line says.
 #[derive(Debug, PartialEq)]

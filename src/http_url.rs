@@ -4,7 +4,7 @@ use std::fmt;
 
 use url::Url;
 
-use crate::error::shown;
+use crate::shown::shown;
 
 /// Why a URL cannot be used.
 #[derive(Clone, Debug, PartialEq)]

@@ -9,15 +9,24 @@
 //!                     │              stock     nginx's own directives: found, read and set
 //!                     │              base      nginx's basics made safe
 //!                     ▼
-//!                  pure core       directive ─► proxy_url, secret_key, frontend_api ─► http_url
-//!                                  recipe       the stock directives that the line stands for
-//!                                  buffer_sizes sizes that go with those of the user
-//!                                  client_ip    the client's address in what a CDN sends
-//!                                  upstream_uri request URI ─► upstream URI
-//!                                  hop_by_hop   headers that Connection names
-//!                                  public_script what a cache may keep
-//!                                  error_body   JSON for errors that nginx makes itself
-//!                                  error, warning: every sentence a user can be shown
+//!                  pure core, each line importing only from lines below it
+//!
+//!                  directive       the words of a `clerk_proxy` line
+//!                  recipe_values   the recipe filled in for one location
+//!                  recipe          the stock directives that the line stands for
+//!                  error, warning  every sentence a user can be shown
+//!                  proxy_url       the public URL
+//!                  frontend_api    where the Frontend API is
+//!                  http_url        what both have in common
+//!                  key_source      where the key comes from
+//!                  secret_key      the form of a key
+//!                  shown           values as they may be printed
+//!                  buffer_sizes    sizes that go with those of the user
+//!                  client_ip       the client's address in what a CDN sends
+//!                  upstream_uri    request URI ─► upstream URI
+//!                  hop_by_hop      headers that Connection names
+//!                  public_script   what a cache may keep
+//!                  error_body      JSON for errors that nginx makes itself
 //! ```
 //!
 //! Dependencies point down only, and a test fails for one that does not. A file of the core knows no nginx type, logs
@@ -35,10 +44,13 @@ mod error_body;
 mod frontend_api;
 mod hop_by_hop;
 mod http_url;
+mod key_source;
 mod proxy_url;
 mod public_script;
 mod recipe;
+mod recipe_values;
 mod secret_key;
+mod shown;
 mod upstream_uri;
 mod warning;
 

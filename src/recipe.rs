@@ -2,13 +2,6 @@
 //!
 //! docs/recipe.md prints this table and a test compares the two. `{names}` are filled in per location.
 
-use std::borrow::Cow;
-
-use zeroize::Zeroizing;
-
-use crate::buffer_sizes::Sizes;
-use crate::directive::InForce;
-
 /// How much a line weighs against what the user wrote.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Class {
@@ -207,76 +200,6 @@ pub fn headers() -> impl Iterator<Item = &'static Line> {
     RECIPE.iter().filter(|line| line.directive == "proxy_set_header")
 }
 
-/// The values of the `{names}` for one location.
-#[derive(Debug)]
-pub struct Values<'a> {
-    /// What is in force.
-    pub line: &'a InForce,
-    /// Whether ORIGIN names an `upstream {}` block of the user.
-    pub in_block: bool,
-    /// Whether the certificate of the Frontend API is verified, where TLS is spoken.
-    pub verified: bool,
-    /// The file of trusted certificates.
-    pub ca_bundle: &'a str,
-    /// Sizes that go with what the user set.
-    pub buffers: Sizes,
-}
-
-impl Values<'_> {
-    /// Fills in one argument of a line.
-    pub fn fill(&self, argument: &str) -> Zeroizing<String> {
-        // Wiped, since one of the values is the key; it grows once at most, and never for the key.
-        let mut filled = Zeroizing::new(String::with_capacity(argument.len() + 512));
-        let mut rest = argument;
-        while let Some((text, behind)) = rest.split_once('{') {
-            let (name, behind) = behind.split_once('}').unwrap_or((behind, ""));
-            filled.push_str(text);
-            filled.push_str(&self.value(name));
-            rest = behind;
-        }
-        filled.push_str(rest);
-        filled
-    }
-
-    /// The absolute URLs that mean the Frontend API. By a socket or a block of the user it is reached in
-    /// another way than the one it speaks of.
-    fn base_url_regex(&self) -> String {
-        let origin = &self.line.origin;
-        let host = origin.host_header(self.in_block);
-        let scheme = if self.in_block || origin.is_unix() { "https?" } else { origin.scheme() };
-        // A default port may be spelt out.
-        let port = match host == origin.tls_name(self.in_block) {
-            true if origin.tls => "(?::443)?",
-            true => "(?::80|:443)?",
-            false => "",
-        };
-        format!("{scheme}://{}{port}{}", escape_regex(&host), escape_regex(&origin.path))
-    }
-
-    fn value(&self, name: &str) -> Cow<'_, str> {
-        let origin = &self.line.origin;
-        match name {
-            "host" => origin.host_header(self.in_block).into(),
-            "tls_name" => origin.tls_name(self.in_block).into(),
-            // What came from nobody knows whom is not taken for the Frontend API's once that is verified.
-            "origin" if self.verified => origin.text().into(),
-            "origin" => format!("unverified {}", origin.text()).into(),
-            "base_url_regex" => self.base_url_regex().into(),
-            "base_path_regex" => escape_regex(&origin.path).into(),
-            "proxy_url" => self.line.url.as_str().into(),
-            "proxy_url_host" => self.line.url.authority().into(),
-            "proxy_url_scheme" => self.line.url.scheme().into(),
-            "secret_key" => self.line.key.expose().into(),
-            "ca_bundle" => self.ca_bundle.into(),
-            "buffer_size" => size(self.buffers.buffer_size).into(),
-            "buffers" => self.buffers.buffers.0.to_string().into(),
-            "buffers_size" => size(self.buffers.buffers.1).into(),
-            "busy_buffers_size" => size(self.buffers.busy_buffers_size).into(),
-            other => unreachable!("no value for {{{other}}}"),
-        }
-    }
-}
-
 /// Where systems keep the certificates that they trust.
 pub const CA_BUNDLES: &[&str] = &[
     // Debian, Ubuntu, Alpine, Arch
@@ -291,100 +214,9 @@ pub const CA_BUNDLES: &[&str] = &[
     "/usr/local/share/certs/ca-root-nss.crt",
 ];
 
-/// The text as a regular expression that matches nothing else.
-fn escape_regex(text: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/:-_".contains(c);
-    let escape = |c: char| (!plain(c)).then_some('\\').into_iter().chain([c]);
-    text.chars().flat_map(escape).collect()
-}
-
-/// A number of bytes as nginx writes it.
-fn size(bytes: usize) -> String {
-    if bytes % 1024 == 0 {
-        format!("{}k", bytes / 1024)
-    } else {
-        bytes.to_string()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::buffer_sizes::UserSizes;
-    use crate::frontend_api::Origin;
-    use crate::proxy_url::ProxyUrl;
-    use crate::secret_key::{Key, SecretKey};
-
-    /// The upstream, the location and what a cache adds as a user would write them.
-    fn printed() -> [String; 3] {
-        let line = InForce {
-            warm: 1,
-            url: ProxyUrl::parse("https://app.dev/__clerk").unwrap(),
-            key: Key::Known(SecretKey::parse(b"sk_live_KEY").unwrap()),
-            origin: Origin::default(),
-            keepalive: None,
-            client_ip: None,
-        };
-        let values = Values {
-            line: &line,
-            in_block: false,
-            verified: true,
-            ca_bundle: CA_BUNDLES[0],
-            buffers: Sizes::beside(UserSizes::default()),
-        };
-        let quoted = |word: &str| {
-            let word = values.fill(word).to_string();
-            let plain = !word.is_empty() && !word.contains(['{', '}', ';', ' ', '"', '\'']);
-            if plain {
-                word
-            } else {
-                format!("\"{word}\"")
-            }
-        };
-        let line = |words: &[String]| format!("    {};\n", words.join(" "));
-        let lines = |class: Class| {
-            let mut printed = String::new();
-            for entry in RECIPE.iter().filter(|entry| entry.class == class) {
-                let mut words = vec![entry.directive.to_owned()];
-                words.extend(entry.arguments.iter().map(|word| quoted(word)));
-                printed += &line(&words);
-            }
-            printed
-        };
-        let mut upstream = "upstream PRIVATE_NAME {\n".to_owned();
-        for parameters in SERVERS {
-            let server = format!("{} {parameters}", values.line.origin.server());
-            upstream += &line(&["server".to_owned(), server]);
-        }
-        for (directive, argument) in super::upstream(&KEEPALIVE.to_string()) {
-            upstream += &line(&[directive.to_owned(), argument.to_owned()]);
-        }
-        let mut location =
-            "location ^~ /__clerk/ {\n    proxy_pass https://PRIVATE_NAME;    # with $clerk_proxy_uri, see below\n"
-                .to_owned();
-        for class in [Class::Contract, Class::Tuning] {
-            location.extend(["\n    # ", &format!("{class:?}").to_lowercase(), "\n"]);
-            location += &lines(class);
-        }
-        let cache = format!("    # in place of \"proxy_cache ZONE\"\n{}", lines(Class::Cache));
-        [upstream + "}\n", location + "}\n", cache]
-    }
-
-    #[test]
-    fn the_page_of_the_recipe() {
-        let page = include_str!("../docs/recipe.md");
-        let mut blocks =
-            page.split("```nginx\n").skip(1).filter_map(|rest| rest.split("```").next());
-        for printed in printed() {
-            assert_eq!(
-                blocks.next(),
-                Some(printed.as_str()),
-                "docs/recipe.md lacks this:\n\n{printed}"
-            );
-        }
-        assert_eq!(blocks.next(), None, "docs/recipe.md has more than the recipe");
-    }
-
     #[test]
     fn headers_of_the_contract_are_owned() {
         for name in ["host", "CLERK-SECRET-KEY", "x-forwarded-for", "Upgrade", "content-length"] {
@@ -393,10 +225,5 @@ mod tests {
         assert!(!owns_header("X-Request-Id") && !owns_header("Cookie"));
         assert!(instead_of_header("clerk-secret-key").is_some());
         assert!(instead_of_header("Host").is_none());
-    }
-
-    #[test]
-    fn paths_in_expressions() {
-        assert_eq!(escape_regex("/a.b/c-d(e)"), "/a\\.b/c-d\\(e\\)");
     }
 }

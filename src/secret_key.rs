@@ -1,62 +1,11 @@
-//! Clerk's secret key: where it comes from, the form it must have, and that nobody sees it.
+//! Clerk's secret key: the form that it must have, what is wrong with another, and that nobody sees it.
 
 use std::fmt;
 
 use zeroize::Zeroizing;
 
-use crate::error::shown;
-
 /// The environment variable that is asked when no source is given.
 pub const DEFAULT_VARIABLE: &str = "CLERK_SECRET_KEY";
-
-/// Where a key comes from, as written after `secret_key=`.
-#[derive(Clone, PartialEq)]
-pub enum Source {
-    /// `file:PATH`
-    File(String),
-    /// `env:NAME`
-    Env(String),
-    /// An expression with variables of nginx, whose value is the key.
-    Expression(String),
-    /// The key itself.
-    Literal(Zeroizing<String>),
-    /// Nothing was written: the environment variable `CLERK_SECRET_KEY`.
-    Default,
-}
-
-impl Source {
-    /// Reads the text after `secret_key=` or `clerk_proxy_secret_key`.
-    pub fn parse(typed: &str) -> Self {
-        if let Some(path) = typed.strip_prefix("file:") {
-            Self::File(path.to_owned())
-        } else if let Some(name) = typed.strip_prefix("env:") {
-            Self::Env(name.to_owned())
-        } else if typed.contains('$') {
-            Self::Expression(typed.to_owned())
-        } else {
-            Self::Literal(Zeroizing::new(typed.to_owned()))
-        }
-    }
-}
-
-/// Names the source in messages, without the key.
-impl fmt::Display for Source {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::File(path) => write!(f, "key in file \"{}\"", shown(path)),
-            Self::Env(name) => write!(f, "key in environment variable \"{}\"", shown(name)),
-            Self::Expression(text) => write!(f, "key \"{}\"", shown(text)),
-            Self::Literal(_) => f.write_str("literal key"),
-            Self::Default => write!(f, "key in environment variable \"{DEFAULT_VARIABLE}\""),
-        }
-    }
-}
-
-impl fmt::Debug for Source {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
 
 /// A key in the form that Clerk hands out; wiped from memory when dropped.
 #[derive(Clone, PartialEq)]
@@ -65,25 +14,6 @@ pub struct SecretKey(Zeroizing<String>);
 impl fmt::Debug for SecretKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("SecretKey(***)")
-    }
-}
-
-/// The key of a location.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Key {
-    /// The same for all requests.
-    Known(SecretKey),
-    /// An expression of nginx, whose value is the key of a request.
-    Expression(String),
-}
-
-impl Key {
-    /// What the header's value is, in nginx's terms; for the header alone.
-    pub fn expose(&self) -> &str {
-        match self {
-            Self::Known(key) => key.expose(),
-            Self::Expression(text) => text,
-        }
     }
 }
 
@@ -119,19 +49,6 @@ pub enum KeyFault {
 }
 
 impl KeyFault {
-    /// What is wrong with an expression that can be no variable of nginx.
-    pub fn of_expression(text: &str) -> Option<Self> {
-        if text.contains("sk_live_") || text.contains("sk_test_") {
-            return Some(Self::Dollar);
-        }
-        let captures = text.split('$').skip(1).map(|part| part.trim_start_matches('{'));
-        if captures.into_iter().any(|name| name.starts_with(|c: char| c.is_ascii_digit())) {
-            return Some(Self::Capture);
-        }
-        let name = text.trim_start_matches(['$', '{']).trim_end_matches('}');
-        (name == DEFAULT_VARIABLE).then_some(Self::ShellVariable)
-    }
-
     /// Whether there is nothing that could be a key.
     pub fn is_absence(&self) -> bool {
         matches!(self, Self::Missing | Self::NotSet | Self::Unreadable(_))
@@ -240,17 +157,6 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn sources() {
-        assert_eq!(Source::parse("file:/k"), Source::File("/k".into()));
-        assert_eq!(Source::parse("env:K"), Source::Env("K".into()));
-        assert_eq!(Source::parse("$key"), Source::Expression("$key".into()));
-        assert_eq!(Source::parse("sk_live_Secret$x").to_string(), "key \"sk_live_***$x\"");
-        let literal = Source::parse("sk_live_Secret");
-        assert!(matches!(literal, Source::Literal(_)));
-        assert!(!format!("{literal:?} {literal}").contains("Secret"));
-    }
-
-    #[test]
     fn keys() {
         for bytes in ["sk_live_a-B_1", "sk_live_a-B_1\n", "sk_live_a-B_1\r\n"] {
             assert_eq!(SecretKey::parse(bytes.as_bytes()).unwrap().expose(), "sk_live_a-B_1");
@@ -290,16 +196,6 @@ mod tests {
             assert_eq!(SecretKey::parse(bytes.as_bytes()), Err(fault), "{bytes:?}");
         }
         assert_eq!(SecretKey::parse(b"sk_live_\xff"), Err(KeyFault::Character));
-    }
-
-    #[test]
-    fn expressions() {
-        assert_eq!(KeyFault::of_expression("$clerk_key"), None);
-        assert_eq!(KeyFault::of_expression("$sk_live_Two"), Some(KeyFault::Dollar));
-        assert_eq!(KeyFault::of_expression("x${1}"), Some(KeyFault::Capture));
-        for text in ["$CLERK_SECRET_KEY", "${CLERK_SECRET_KEY}"] {
-            assert_eq!(KeyFault::of_expression(text), Some(KeyFault::ShellVariable));
-        }
     }
 
     proptest! {

@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use crate::error::shown;
+use crate::shown::shown;
 
 /// Something that works and should be changed.
 #[derive(Debug, PartialEq)]

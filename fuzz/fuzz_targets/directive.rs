@@ -5,8 +5,10 @@
 
 use clerk_nginx_fuzz::buffer_sizes::{Sizes, UserSizes};
 use clerk_nginx_fuzz::directive::{parse_origin, parse_warm, ClerkProxy, InForce};
-use clerk_nginx_fuzz::recipe::{Values, RECIPE};
-use clerk_nginx_fuzz::secret_key::{Key, SecretKey};
+use clerk_nginx_fuzz::key_source::Key;
+use clerk_nginx_fuzz::recipe::RECIPE;
+use clerk_nginx_fuzz::recipe_values::Values;
+use clerk_nginx_fuzz::secret_key::SecretKey;
 use libfuzzer_sys::fuzz_target;
 
 const SECRET: &str = "QqZzJjXx0123456789abcdefghijABCDEFGHIJ01";
@@ -18,11 +20,13 @@ fn assert_fills(line: ClerkProxy) {
     let ClerkProxy { url, keepalive, .. } = line;
     let line = InForce { url, key, origin, keepalive, client_ip: None, warm: 1 };
     let buffers = Sizes::beside(UserSizes::default());
-    for in_block in [false, true] {
-        let values = Values { line: &line, in_block, ca_bundle: "/ca.pem", buffers };
+    for (in_block, verified) in [(false, false), (false, true), (true, true)] {
+        let values = Values { line: &line, in_block, verified, ca_bundle: "/ca.pem", buffers };
         for argument in RECIPE.iter().flat_map(|entry| entry.arguments) {
             let filled = values.fill(argument);
-            assert!(filled.bytes().all(|b| b.is_ascii_graphic()), "{}", *filled);
+            let is_key_of_cache = argument.contains(' ');
+            let plain = |b: u8| b.is_ascii_graphic() || is_key_of_cache && b == b' ';
+            assert!(filled.bytes().all(plain), "{}", *filled);
             assert_eq!(filled.contains("sk_live_x"), argument.contains("{secret_key}"));
         }
     }

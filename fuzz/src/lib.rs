@@ -14,12 +14,18 @@ pub mod frontend_api;
 pub mod hop_by_hop;
 #[path = "../../src/http_url.rs"]
 pub mod http_url;
+#[path = "../../src/key_source.rs"]
+pub mod key_source;
 #[path = "../../src/proxy_url.rs"]
 pub mod proxy_url;
 #[path = "../../src/recipe.rs"]
 pub mod recipe;
+#[path = "../../src/recipe_values.rs"]
+pub mod recipe_values;
 #[path = "../../src/secret_key.rs"]
 pub mod secret_key;
+#[path = "../../src/shown.rs"]
+pub mod shown;
 #[path = "../../src/upstream_uri.rs"]
 pub mod upstream_uri;
 

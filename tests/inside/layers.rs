@@ -86,9 +86,6 @@ fn faults(modules: &BTreeMap<String, String>) -> Vec<String> {
     let mut faults = Vec::new();
     for (name, imported) in &mut imports {
         imported.remove(name);
-        if ["http_url", "secret_key"].contains(&name.as_str()) {
-            imported.remove("error");
-        }
         let up = imported.iter().filter(|other| height(other) > height(name));
         faults.extend(up.map(|other| format!("{name} imports {other}, which stands above it")));
         if *name != "nginx" && modules[name].lines().any(|line| line.starts_with("use super")) {

@@ -2,13 +2,13 @@
 
 use std::mem;
 
-use crate::error::shown;
 use crate::nginx::base::ffi::{
     ngx_conf_t, ngx_http_compile_complex_value, ngx_http_compile_complex_value_t,
     ngx_http_complex_value, ngx_http_complex_value_t, ngx_http_request_t, ngx_str_t,
 };
 use crate::nginx::base::parser::{ConfExt, Stop};
 use crate::nginx::base::status::OK;
+use crate::shown::shown;
 
 /// A compiled text with variables.
 pub struct Expression {

@@ -10,6 +10,7 @@ use crate::buffer_sizes::Sizes;
 use crate::client_ip::Form;
 use crate::directive::InForce;
 use crate::error::Error;
+use crate::key_source::Key;
 use crate::nginx::base::expression::Expression;
 use crate::nginx::base::ffi::{
     ngx_array_create, ngx_conf_t, ngx_http_err_page_t, ngx_http_handler_pt,
@@ -27,8 +28,8 @@ use crate::nginx::stock::settings::UserSettings;
 use crate::nginx::stock::tls_context::{self, Shared};
 use crate::nginx::upstream::blocks;
 use crate::nginx::upstream::implicit::Upstreams;
-use crate::recipe::{self, Class, Values, CANNOT_BE_INHERITED, CA_BUNDLES, KEEPALIVE, RECIPE};
-use crate::secret_key::Key;
+use crate::recipe::{self, Class, CANNOT_BE_INHERITED, CA_BUNDLES, KEEPALIVE, RECIPE};
+use crate::recipe_values::Values;
 use crate::warning::Warning;
 
 /// What locations share.

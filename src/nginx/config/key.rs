@@ -9,19 +9,20 @@ use std::path::Path;
 use zeroize::Zeroizing;
 
 use crate::error::Error;
+use crate::key_source::{Key, Source};
 use crate::nginx::base::expression::Expression;
 use crate::nginx::base::ffi::{ngx_conf_full_name, ngx_conf_t};
 use crate::nginx::base::parser::{ConfExt, Stop, NO_MEMORY};
 use crate::nginx::base::status::OK;
-use crate::secret_key::{Key, KeyFault, SecretKey, Source, DEFAULT_VARIABLE};
+use crate::secret_key::{KeyFault, SecretKey, DEFAULT_VARIABLE};
 use crate::warning::Warning;
 
 /// Reads the key that a directive names.
 pub fn read(cf: &mut ngx_conf_t, directive: &'static str, source: &Source) -> Result<Key, Stop> {
+    if let Some(fault) = source.fault() {
+        return Err(Error::SecretKey { directive, source: source.to_string(), fault }.into());
+    }
     if let Source::Expression(text) = source {
-        if let Some(fault) = KeyFault::of_expression(text) {
-            return Err(Error::SecretKey { directive, source: source.to_string(), fault }.into());
-        }
         // What is wrong with it is said here, where it stands.
         Expression::compile(cf, text)?;
         return Ok(Key::Expression(text.clone()));
@@ -29,12 +30,6 @@ pub fn read(cf: &mut ngx_conf_t, directive: &'static str, source: &Source) -> Re
     // The environment of "nginx -s" is its own and has no key.
     if cf.only_signals() {
         return Ok(Key::Known(SecretKey::placeholder()));
-    }
-    if let Source::File(name) | Source::Env(name) = source {
-        if SecretKey::parse(name.as_bytes()).is_ok() {
-            let (source, fault) = (source.to_string(), KeyFault::NotAName);
-            return Err(Error::SecretKey { directive, source, fault }.into());
-        }
     }
     // A relative path starts where the configuration file is, as that of a certificate does.
     let source = match source {

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use crate::client_ip::is_one_variable;
 use crate::directive::{parse_origin, parse_warm, ClerkProxy};
 use crate::error::Error;
+use crate::key_source::Source;
 use crate::nginx::base::expression::Expression;
 use crate::nginx::base::ffi::{ngx_conf_t, ngx_http_core_loc_conf_t};
 use crate::nginx::base::module::{HttpModuleLocationConf, HttpModuleMainConf, Module};
@@ -13,7 +14,6 @@ use crate::nginx::config::key;
 use crate::nginx::config::state::{Defaults, Written};
 use crate::nginx::request::handler;
 use crate::nginx::stock::level::{location_name, Level};
-use crate::secret_key::Source;
 use crate::warning::Warning;
 
 /// Notes the `http` block, which no later callback can tell from a server's.

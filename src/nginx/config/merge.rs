@@ -8,6 +8,7 @@ use std::rc::Rc;
 
 use crate::directive::InForce;
 use crate::error::Error;
+use crate::key_source::{Key, Source};
 use crate::nginx::base::ffi::ngx_conf_t;
 use crate::nginx::base::module::{Filter, HttpModuleLocationConf, HttpModuleMainConf, Module};
 use crate::nginx::base::parser::{ConfExt, Place, Stop, NO_MEMORY};
@@ -20,7 +21,6 @@ use crate::nginx::stock::level::{is_same, location_name, Level};
 use crate::nginx::stock::tls_context::{self, Shared};
 use crate::nginx::upstream::blocks;
 use crate::nginx::upstream::wanted::Wanted;
-use crate::secret_key::{Key, Source};
 use crate::warning::Warning;
 
 /// Applies the recipe to one block; blocks around it come first.

@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use crate::directive::ClerkProxy;
 use crate::frontend_api::Origin;
+use crate::key_source::Key;
 use crate::nginx::base::module::{HttpModuleLocationConf, HttpModuleMainConf, Module};
 use crate::nginx::base::parser::Place;
 use crate::nginx::config::apply::Common;
@@ -13,7 +14,6 @@ use crate::nginx::stock::directives::Stock;
 use crate::nginx::stock::level::Level;
 use crate::nginx::stock::settings::UserSettings;
 use crate::nginx::upstream::warm::Running;
-use crate::secret_key::Key;
 
 /// What is known once per configuration.
 #[derive(Default)]
