@@ -2,6 +2,8 @@
 //!
 //! docs/recipe.md prints this table and a test compares the two. `{names}` are filled in per location.
 
+use crate::request_headers::{is_clients, EDGE};
+
 /// How much a line weighs against what the user wrote.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Class {
@@ -132,6 +134,9 @@ pub const RECIPE: &[Line] = &[
     // clerk-js gives up after 7 s: two addresses must have been tried before.
     tuning("proxy_connect_timeout", &["3s"]),
     tuning("proxy_next_upstream_timeout", &["5s"]),
+    // nginx has a place for the names above to begin with, and the user may have more.
+    tuning("proxy_headers_hash_max_size", &["1024"]),
+    tuning("proxy_headers_hash_bucket_size", &["128"]),
     // A sign-in answers with more than 4 KB of headers.
     tuning("proxy_buffer_size", &["{buffer_size}"]),
     tuning("proxy_buffers", &["{buffers}", "{buffers_size}"]),
@@ -184,10 +189,11 @@ pub const LISTS: &[&str] = &["proxy_hide_header", "proxy_ignore_headers", "proxy
 /// Stock directives that `clerk_proxy` cannot undo when an outer block has them.
 pub const CANNOT_BE_INHERITED: &[&str] = &["proxy_method", "proxy_set_body"];
 
-/// Whether the module decides about the request header `name`, so that an outer block's value is dropped.
+/// Whether an outer block's value of the request header `name` is dropped: the module decides about it, or the
+/// client does.
 pub fn owns_header(name: &str) -> bool {
     let is = |other: &&str| other.eq_ignore_ascii_case(name);
-    BODY_HEADERS.iter().any(is) || headers().any(|line| is(&line.arguments[0]))
+    BODY_HEADERS.iter().any(is) || is_clients(name) || headers().any(|[own, _]| is(&own))
 }
 
 /// What to do instead of setting the header `name` beside `clerk_proxy`, if that is forbidden.
@@ -195,9 +201,12 @@ pub fn instead_of_header(name: &str) -> Option<&'static str> {
     CLERK_HEADERS.iter().find(|(own, _)| own.eq_ignore_ascii_case(name)).map(|&(_, what)| what)
 }
 
-/// The lines that set request headers.
-pub fn headers() -> impl Iterator<Item = &'static Line> {
-    RECIPE.iter().filter(|line| line.directive == "proxy_set_header")
+/// Names and values of the request headers that are set, and with an empty value dropped.
+pub fn headers() -> impl Iterator<Item = [&'static str; 2]> {
+    let lines = RECIPE.iter().filter(|line| line.directive == "proxy_set_header");
+    lines
+        .map(|line| [line.arguments[0], line.arguments[1]])
+        .chain(EDGE.iter().map(|&edge| [edge, ""]))
 }
 
 /// Where systems keep the certificates that they trust.
@@ -219,10 +228,11 @@ mod tests {
     use super::*;
     #[test]
     fn headers_of_the_contract_are_owned() {
-        for name in ["host", "CLERK-SECRET-KEY", "x-forwarded-for", "Upgrade", "content-length"] {
+        for name in ["host", "CLERK-SECRET-KEY", "Upgrade", "content-length", "x-real-ip", "Cookie"]
+        {
             assert!(owns_header(name), "{name}");
         }
-        assert!(!owns_header("X-Request-Id") && !owns_header("Cookie"));
+        assert!(!owns_header("X-Request-Id"));
         assert!(instead_of_header("clerk-secret-key").is_some());
         assert!(instead_of_header("Host").is_none());
     }

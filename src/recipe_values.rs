@@ -101,6 +101,7 @@ mod tests {
     use crate::key_source::Key;
     use crate::proxy_url::ProxyUrl;
     use crate::recipe::{self, Class, CA_BUNDLES, KEEPALIVE, RECIPE, SERVERS};
+    use crate::request_headers::EDGE;
     use crate::secret_key::SecretKey;
 
     /// The upstream, the location and what a cache adds as a user would write them.
@@ -132,7 +133,11 @@ mod tests {
         let line = |words: &[String]| format!("    {};\n", words.join(" "));
         let lines = |class: Class| {
             let mut printed = String::new();
+            let mut edge = EDGE.iter().map(|&edge| ["proxy_set_header", edge, ""]);
             for entry in RECIPE.iter().filter(|entry| entry.class == class) {
+                if entry.directive == "proxy_pass_request_headers" {
+                    printed.extend(edge.by_ref().map(|words| line(&words.map(quoted))));
+                }
                 let mut words = vec![entry.directive.to_owned()];
                 words.extend(entry.arguments.iter().map(|word| quoted(word)));
                 printed += &line(&words);

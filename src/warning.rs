@@ -4,6 +4,7 @@
 
 use std::fmt;
 
+use crate::request_headers::Misfit;
 use crate::shown::shown;
 
 /// Something that works and should be changed.
@@ -25,6 +26,8 @@ pub enum Warning {
     DebugLog,
     /// A directive that answers 401.
     Unauthorized { directive: &'static str },
+    /// A request header of the location that the Frontend API will not understand, or not as the client's.
+    RequestHeader { name: String, value: String, misfit: Misfit },
     /// A name that cannot be resolved now.
     HostNotFound { server: String, block: Option<String> },
 }
@@ -74,6 +77,25 @@ impl fmt::Display for Warning {
                 "\"{directive}\" in force at \"clerk_proxy\" answers with 401, which signs users out, \
                  write \"{directive} off\" in this location"
             ),
+            Self::RequestHeader { name, value, misfit } => {
+                let name = shown(name);
+                // What takes the place of a client's header may be a password.
+                match misfit {
+                    Misfit::Host | Misfit::Connection => {
+                        write!(f, "\"proxy_set_header {name} {}\"", shown(value))?;
+                    }
+                    Misfit::Clients => write!(f, "\"proxy_set_header {name}\"")?,
+                }
+                f.write_str(match misfit {
+                    Misfit::Host => " beside \"clerk_proxy\" is no name of the Frontend API, remove it",
+                    Misfit::Connection => {
+                        " beside \"clerk_proxy\" ends or switches connections that should be kept, remove it"
+                    }
+                    Misfit::Clients => {
+                        " beside \"clerk_proxy\" replaces what clients say to the Frontend API, remove it"
+                    }
+                })
+            }
             Self::HostNotFound { server, block } => {
                 write!(f, "host not found in upstream \"{server}\" of \"clerk_proxy\", ")?;
                 if let Some(name) = block {

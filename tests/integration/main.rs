@@ -25,6 +25,7 @@ mod kit {
 
 /// What a configuration may say, and what is said of its mistakes.
 mod configuration {
+    mod around;
     mod beside;
     mod blocks;
     mod config;
@@ -38,6 +39,7 @@ mod configuration {
 
 /// What the Frontend API gets.
 mod requests {
+    mod around;
     mod bodies;
     mod client_address;
     mod forwarding;

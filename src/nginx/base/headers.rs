@@ -59,14 +59,14 @@ pub fn drop_named_in_request(r: &mut ngx_http_request_t) -> Option<()> {
     if dropped.is_empty() {
         return Some(());
     }
-    drop_from_request(r, |name| dropped.contains(name))
+    drop_from_request(r, |name, _| dropped.contains(name))
 }
 
-/// Drops request headers, of which the proxy module and `Vary` in the cache then know nothing; variables with
+/// Drops request headers by name and value, of which the proxy module and `Vary` in the cache then know nothing; variables with
 /// a place of their own, such as `$http_cookie`, still do.
 pub fn drop_from_request(
     r: &mut ngx_http_request_t,
-    is_meant: impl Fn(&[u8]) -> bool,
+    is_meant: impl Fn(&[u8], &[u8]) -> bool,
 ) -> Option<()> {
     let list = &r.headers_in.headers;
     let count = parts(list).map(|part| part.len()).sum::<usize>();
@@ -77,7 +77,10 @@ pub fn drop_from_request(
         return None;
     }
     let mut len = 0;
-    for element in parts(list).flatten().filter(|element| !is_meant(element.key.as_bytes())) {
+    let is_kept = |element: &&mut ngx_table_elt_t| {
+        !is_meant(element.key.as_bytes(), element.value.as_bytes())
+    };
+    for element in parts(list).flatten().filter(is_kept) {
         // SAFETY: `kept` has room for all elements.
         unsafe { kept.add(len).copy_from_nonoverlapping(element, 1) };
         len += 1;

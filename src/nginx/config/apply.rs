@@ -92,9 +92,9 @@ impl Block<'_> {
         };
         let zone = cache_rules::take(self.stock, self.level);
         if zone.is_some() {
-            cache_rules::check(self.stock, self.written_here, &in_force)?;
+            cache_rules::check(self.stock, self.written_here)?;
         }
-        self.set_headers(cf, &values, &in_force)?;
+        self.set_request_headers(cf, &values, &in_force)?;
         self.set_lines(cf, &values, &in_force, zone.is_some())?;
         // What connections are made with, now that the recipe is in it.
         let settings = self.stock.written_in(self.level).within(outer);
@@ -183,35 +183,6 @@ impl Block<'_> {
         context
     }
 
-    /// The user's own headers and those of the contract.
-    fn set_headers(
-        &self,
-        cf: &mut ngx_conf_t,
-        values: &Values,
-        in_force: &UserSettings,
-    ) -> Result<(), Stop> {
-        let own = self.stock.is_set(self.written_here, "proxy_set_header");
-        let user = self.stock.headers(in_force);
-        if own {
-            for (name, _) in &user {
-                if let Some(instead) = recipe::instead_of_header(name) {
-                    return Err(Error::OwnedHeader { name: name.clone(), instead }.into());
-                }
-            }
-        } else {
-            // As soon as a location has a header of its own, nginx inherits none: carry them over.
-            for (name, value) in user.iter().filter(|(name, _)| !recipe::owns_header(name)) {
-                self.stock.set(cf, self.level, "proxy_set_header", &[name.as_bytes(), value])?;
-            }
-        }
-        let has =
-            |name: &str| own && user.iter().any(|(other, _)| other.eq_ignore_ascii_case(name));
-        for entry in recipe::headers().filter(|entry| !has(entry.arguments[0])) {
-            self.set(cf, entry.directive, entry.arguments, values)?;
-        }
-        Ok(())
-    }
-
     /// All lines of the recipe but headers.
     fn set_lines(
         &self,
@@ -247,7 +218,8 @@ impl Block<'_> {
         Ok(())
     }
 
-    fn set(
+    /// Sets a directive with arguments of the recipe.
+    pub fn set(
         &self,
         cf: &mut ngx_conf_t,
         directive: &'static str,

@@ -55,7 +55,7 @@ pub fn is_known(stock: &Stock) -> bool {
 }
 
 /// Finds what stands beside a cache and would let other replies into it, or mix them up.
-pub fn check(stock: &Stock, here: &UserSettings, in_force: &UserSettings) -> Result<(), Error> {
+pub fn check(stock: &Stock, here: &UserSettings) -> Result<(), Error> {
     let refused = |what: String| Err(Error::BesideCache { what });
     for (name, bit) in WARNINGS {
         if stock.has_bits(here, "proxy_ignore_headers", *bit as usize) {
@@ -65,7 +65,7 @@ pub fn check(stock: &Stock, here: &UserSettings, in_force: &UserSettings) -> Res
     if let Some(directive) = CANNOT_BE_INHERITED.iter().find(|name| stock.is_set(here, name)) {
         return refused((*directive).to_owned());
     }
-    let mut names = stock.headers(in_force).into_iter().map(|(name, _)| name);
+    let mut names = stock.headers(here).into_iter().map(|(name, _)| name);
     match names.find(|name| is_personal(name.as_bytes())) {
         Some(name) => refused(format!("proxy_set_header {name}")),
         None => Ok(()),

@@ -4,6 +4,7 @@
 pub mod advice;
 pub mod apply;
 pub mod cache_rules;
+pub mod headers;
 pub mod key;
 pub mod lines;
 pub mod merge;

@@ -29,7 +29,7 @@ pub unsafe extern "C" fn handler(r: *mut ngx_http_request_t) -> ngx_int_t {
         };
         next = cache.next;
         if is_for_cache(r, proxy, cache) {
-            if headers::drop_from_request(r, is_personal).is_none() {
+            if headers::drop_from_request(r, |name, _| is_personal(name)).is_none() {
                 return SERVER_ERROR;
             }
             notes::note_public_script(r);

@@ -2,11 +2,13 @@
 
 use crate::nginx::base::ffi::{
     ngx_http_request_t, ngx_int_t, NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_NOT_FOUND,
+    NGX_HTTP_POST,
 };
 use crate::nginx::base::status::OK;
 use crate::nginx::base::{expression, guard, headers, log};
 use crate::nginx::request::proxy::{self, Proxy};
 use crate::nginx::request::{notes, uri};
+use crate::request_headers::{is_for_applications, is_of_site};
 use crate::secret_key::SecretKey;
 
 const NOT_FOUND: ngx_int_t = NGX_HTTP_NOT_FOUND as ngx_int_t;
@@ -32,7 +34,7 @@ pub unsafe extern "C" fn content_handler(r: *mut ngx_http_request_t) -> ngx_int_
             );
             return SERVER_ERROR;
         }
-        if headers::drop_named_in_request(r).is_none() {
+        if headers::drop_named_in_request(r).is_none() || drop_password(r, proxy).is_none() {
             return SERVER_ERROR;
         }
         if let Err(what) = check_values(r, proxy) {
@@ -52,6 +54,27 @@ pub unsafe extern "C" fn content_handler(r: *mut ngx_http_request_t) -> ngx_int_
         Some(delegate) if status == OK => unsafe { delegate(r) },
         _ => status,
     }
+}
+
+/// Drops the password of the site around, which the Frontend API would take for credentials of its own. Those of an
+/// application pass, which asks for a token with them.
+fn drop_password(r: &mut ngx_http_request_t, proxy: &Proxy) -> Option<()> {
+    const NAME: &str = "Authorization";
+    // Most requests have none.
+    if r.headers_in.authorization.is_null() {
+        return Some(());
+    }
+    let is_name = |name: &[u8]| name.eq_ignore_ascii_case(NAME.as_bytes());
+    let is_meant = |name: &[u8], value: &[u8]| is_name(name) && is_of_site(value);
+    let has = headers::pairs(&r.headers_in.headers).any(|(name, value)| is_meant(name, value));
+    let uri = uri::of(r, proxy).and_then(|uri| uri.as_slice()).unwrap_or_default();
+    let is_applications = r.method == NGX_HTTP_POST as usize
+        && is_for_applications(uri)
+        && !headers::is_in_request(r, "Origin");
+    if !has || is_applications {
+        return Some(());
+    }
+    headers::drop_from_request(r, is_meant)
 }
 
 /// Sees to it that what variables stand for can be sent to Clerk; where it cannot, returns what is wrong.

@@ -372,8 +372,7 @@ fn lines_of_the_user_that_would_undo_it() {
         good(&location(&format!("{line}; proxy_cache off;")));
     }
     let cookie = "proxy_set_header Cookie $http_x; proxy_cache_path %DIR%/d keys_zone=d:64k;\n";
-    let (ok, printed) = location("proxy_cache d;").http(cookie).check();
-    assert!(!ok && printed.contains("\"proxy_set_header Cookie\" conflicts with"), "{printed}");
+    good(&location("proxy_cache d;").http(cookie));
     good(&location(
         "proxy_cache c; proxy_ignore_headers X-Accel-Limit-Rate; proxy_cache_methods POST;",
     ));

@@ -38,6 +38,8 @@ const OUTER: &[(&str, &str)] = &[
     ("proxy_cookie_flags", "proxy_cookie_flags a secure;"),
     ("proxy_cookie_path", "proxy_cookie_path / /own/;"),
     ("proxy_force_ranges", "proxy_force_ranges on;"),
+    ("proxy_headers_hash_bucket_size", "proxy_headers_hash_bucket_size 64;"),
+    ("proxy_headers_hash_max_size", "proxy_headers_hash_max_size 512;"),
     ("proxy_hide_header", "proxy_hide_header X-Country;"),
     ("proxy_http_version", "proxy_http_version 1.1;"),
     ("proxy_ignore_client_abort", "proxy_ignore_client_abort on;"),

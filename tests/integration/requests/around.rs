@@ -1,0 +1,129 @@
+//! What stands before the location and around it does not change what a client says to the Frontend API, and does not
+//! reach it either.
+
+use crate::kit::fapi::{Fapi, Request};
+use crate::kit::harness::{Config, Nginx};
+use crate::kit::location;
+
+const EDGE: &str = include_str!("../../../src/request_headers.rs");
+
+/// The headers of edges, as the source has them.
+fn edge() -> Vec<&'static str> {
+    let (_, list) = EDGE.split_once("pub const EDGE: &[&str] = &[").expect("the list");
+    let (list, _) = list.split_once("];").expect("its end");
+    list.split('"').skip(1).step_by(2).collect()
+}
+
+/// `location /__clerk/` inside of a server with these lines, in an `http` block with those.
+fn site(fapi: &Fapi, http: &str, server: &str, beside: &str) -> Nginx {
+    let location = location::location(fapi, beside);
+    Config::server(&format!("{server}\n{location}")).http(http).start()
+}
+
+fn send(nginx: &Nginx, request: &str, headers: &str) {
+    let length = if request.starts_with("POST ") { "Content-Length: 0\r\n" } else { "" };
+    let reply = nginx.send(format!(
+        "{request} HTTP/1.1\r\nHost: app.dev\r\nConnection: close\r\n{length}{headers}\r\n"
+    ));
+    assert_eq!(reply.status, 200, "{request} {headers}");
+}
+
+fn get(nginx: &Nginx, headers: &str) {
+    send(nginx, "GET /__clerk/v1/client", headers);
+}
+
+#[test]
+fn headers_of_one_edge_are_not_shown_to_the_next() {
+    assert!(edge().len() > 30 && edge().contains(&"X-Real-IP"));
+    let headers: String = edge().iter().map(|name| format!("{name}: 192.0.2.7\r\n")).collect();
+    let others = "CDN-Loop: cloudflare\r\nCF-Ray: 1-FRA\r\nVia: 1.1 edge\r\ntraceparent: 00-1\r\n";
+    let fapi = Fapi::tls();
+    let realip = "set_real_ip_from 127.0.0.1; real_ip_header CF-Connecting-IP;";
+    get(&site(&fapi, "", realip, ""), &(headers + others));
+    let request = fapi.only();
+    for name in edge() {
+        assert!(request.all(name).is_empty(), "{name}");
+    }
+    // It is read here.
+    assert_eq!(request.one("X-Forwarded-For"), "192.0.2.7");
+    for name in ["CDN-Loop", "CF-Ray", "Via", "traceparent"] {
+        assert!(!request.one(name).is_empty());
+    }
+}
+
+#[test]
+fn a_line_in_the_location_brings_one_back() {
+    let fapi = Fapi::tls();
+    let nginx = site(&fapi, "", "", "proxy_set_header CF-Connecting-IP $http_cf_connecting_ip;");
+    get(&nginx, "CF-Connecting-IP: 192.0.2.1\r\nX-Real-IP: 192.0.2.1\r\n");
+    assert_eq!(fapi.only().one("CF-Connecting-IP"), "192.0.2.1");
+    assert!(fapi.only().all("X-Real-IP").is_empty());
+}
+
+#[test]
+fn lines_for_the_applications_backend_do_not_reach_the_location() {
+    const HEADERS: &str = "Authorization: Bearer x\r\nCookie: __client=a\r\nOrigin: https://app.dev\r\n\
+        Accept: */*\r\nAccept-Encoding: br\r\nAccept-Language: de\r\nUser-Agent: T\r\nReferer: https://app.dev/\r\n\
+        Range: bytes=0-1\r\nIf-None-Match: \"x\"\r\nContent-Type: text/x\r\nSec-Fetch-Mode: cors\r\n\
+        X-Requested-With: x\r\nCache-Control: no-cache\r\n";
+    let names = || HEADERS.split("\r\n").filter_map(|line| line.split(':').next());
+    let lines = |value: &str| -> String {
+        let lines = names()
+            .filter(|name| !name.is_empty())
+            .map(|name| format!("proxy_set_header {name} {value};\n"));
+        lines.collect()
+    };
+    let marks = "proxy_set_header X-Request-Id $request_id; proxy_set_header X-Own \"own\";\n\
+                 proxy_set_header X-Real-IP $remote_addr; proxy_set_header X-Forwarded-Port 81;\n";
+    for value in ["\"Basic the backend's\"", "\"\"", "$remote_addr"] {
+        for (http, server) in
+            [(lines(value) + marks, String::new()), (String::new(), lines(value) + marks)]
+        {
+            let fapi = Fapi::tls();
+            get(&site(&fapi, &http, &server, ""), HEADERS);
+            let request = fapi.only();
+            for line in HEADERS.split("\r\n").filter(|line| !line.is_empty()) {
+                let (name, sent) = line.split_once(": ").expect("a header");
+                assert_eq!(request.one(name), sent, "{name} beside {value}");
+            }
+            assert_eq!(request.one("X-Request-Id").len(), 32);
+            assert_eq!((request.one("X-Own"), request.one("X-Forwarded-Port")), ("own", "81"));
+            assert!(request.all("X-Real-IP").is_empty());
+        }
+    }
+}
+
+/// What arrives of these headers of a request.
+fn authorization(request: &str, headers: &str) -> Vec<String> {
+    let fapi = Fapi::tls();
+    let outer = "auth_basic staging; auth_basic_user_file passwords;";
+    let location = location::location(&fapi, "auth_basic off;");
+    let nginx =
+        Config::server(&format!("{outer}\n{location}")).file("passwords", "x:{PLAIN}y\n").start();
+    send(&nginx, request, headers);
+    let request: Request = fapi.only();
+    request.all("Authorization").into_iter().map(str::to_owned).collect()
+}
+
+#[test]
+fn the_password_of_the_site_stays_here() {
+    const GET: &str = "GET /__clerk/v1/client";
+    const TOKEN: &str = "POST /__clerk/oauth/token";
+    let none: &[&str] = &[];
+    for site in ["Basic eDp5", "basic eDp5", "Digest username=\"x\"", "Negotiate x", "NTLM x"] {
+        let header = format!("Authorization: {site}\r\n");
+        let origin = format!("{header}Origin: https://app.dev\r\n");
+        assert_eq!(authorization(GET, &header), none, "{site}");
+        assert_eq!(authorization("POST /__clerk/v1/client/sign_ins", &origin), none, "{site}");
+        // A browser's, on its way to sign in to another application.
+        assert_eq!(authorization("GET /__clerk/oauth/authorize", &header), none, "{site}");
+        assert_eq!(authorization(TOKEN, &origin), none, "{site}");
+        // An application's own.
+        assert_eq!(authorization(TOKEN, &header), [site], "{site}");
+    }
+    for token in ["Bearer eyJ.x.y", "eyJ.x.y"] {
+        for more in ["", "Origin: https://app.dev\r\n"] {
+            assert_eq!(authorization(GET, &format!("Authorization: {token}\r\n{more}")), [token]);
+        }
+    }
+}
