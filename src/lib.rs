@@ -49,6 +49,7 @@ mod proxy_url;
 mod public_script;
 mod recipe;
 mod recipe_values;
+mod reply_headers;
 mod request_headers;
 mod secret_key;
 mod shown;

@@ -83,6 +83,15 @@ pub const RECIPE: &[Line] = &[
     contract("proxy_intercept_errors", &["off"]),
     contract("charset", &["off"]),
     contract("expires", &["off"]),
+    contract("gunzip", &["off"]),
+    contract("ssi", &["off"]),
+    // Looks for nothing, in place of what an outer block looks for.
+    contract("sub_filter", &["$clerk_proxy_empty", ""]),
+    contract("add_before_body", &[""]),
+    contract("add_after_body", &[""]),
+    contract("userid", &["off"]),
+    // Requests have passwords in them.
+    contract("mirror", &["off"]),
     contract("proxy_force_ranges", &["off"]),
     contract("proxy_cookie_domain", &["off"]),
     contract("proxy_cookie_path", &["off"]),

@@ -106,6 +106,25 @@ pub enum Misfit {
     Clients,
 }
 
+impl Misfit {
+    /// What it does, as a part of a sentence.
+    pub fn effect(self) -> &'static str {
+        match self {
+            Self::Host => "is no name of the Frontend API",
+            Self::Connection => "ends or switches connections that should be kept",
+            Self::Clients => "replaces what clients say to the Frontend API",
+        }
+    }
+
+    /// The line as it may be printed: what takes the place of a client's header may be a password.
+    pub fn line(self, name: &str, value: &str) -> String {
+        match self {
+            Self::Host | Self::Connection => format!("proxy_set_header {name} {value}"),
+            Self::Clients => format!("proxy_set_header {name}"),
+        }
+    }
+}
+
 /// What is wrong with the header, if anything. `site` is the host of the proxy URL.
 pub fn misfit(name: &str, value: &str, site: &str) -> Option<Misfit> {
     let is = |other: &str| name.eq_ignore_ascii_case(other);

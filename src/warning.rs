@@ -4,7 +4,6 @@
 
 use std::fmt;
 
-use crate::request_headers::Misfit;
 use crate::shown::shown;
 
 /// Something that works and should be changed.
@@ -26,8 +25,8 @@ pub enum Warning {
     DebugLog,
     /// A directive that answers 401.
     Unauthorized { directive: &'static str },
-    /// A request header of the location that the Frontend API will not understand, or not as the client's.
-    RequestHeader { name: String, value: String, misfit: Misfit },
+    /// A line of the location that undoes a part of what `clerk_proxy` is for.
+    Beside { line: String, effect: &'static str },
     /// A name that cannot be resolved now.
     HostNotFound { server: String, block: Option<String> },
 }
@@ -77,24 +76,8 @@ impl fmt::Display for Warning {
                 "\"{directive}\" in force at \"clerk_proxy\" answers with 401, which signs users out, \
                  write \"{directive} off\" in this location"
             ),
-            Self::RequestHeader { name, value, misfit } => {
-                let name = shown(name);
-                // What takes the place of a client's header may be a password.
-                match misfit {
-                    Misfit::Host | Misfit::Connection => {
-                        write!(f, "\"proxy_set_header {name} {}\"", shown(value))?;
-                    }
-                    Misfit::Clients => write!(f, "\"proxy_set_header {name}\"")?,
-                }
-                f.write_str(match misfit {
-                    Misfit::Host => " beside \"clerk_proxy\" is no name of the Frontend API, remove it",
-                    Misfit::Connection => {
-                        " beside \"clerk_proxy\" ends or switches connections that should be kept, remove it"
-                    }
-                    Misfit::Clients => {
-                        " beside \"clerk_proxy\" replaces what clients say to the Frontend API, remove it"
-                    }
-                })
+            Self::Beside { line, effect } => {
+                write!(f, "\"{}\" beside \"clerk_proxy\" {effect}, remove it", shown(line))
             }
             Self::HostNotFound { server, block } => {
                 write!(f, "host not found in upstream \"{server}\" of \"clerk_proxy\", ")?;

@@ -51,6 +51,7 @@ mod requests {
 
 /// What the client gets.
 mod replies {
+    mod around;
     mod errors;
     mod failures;
     mod unchanged;

@@ -95,6 +95,7 @@ impl Block<'_> {
             cache_rules::check(self.stock, self.written_here)?;
         }
         self.set_request_headers(cf, &values, &in_force)?;
+        self.take_reply_headers(cf, outer)?;
         self.set_lines(cf, &values, &in_force, zone.is_some())?;
         // What connections are made with, now that the recipe is in it.
         let settings = self.stock.written_in(self.level).within(outer);
@@ -191,6 +192,7 @@ impl Block<'_> {
         in_force: &UserSettings,
         with_cache: bool,
     ) -> Result<(), Stop> {
+        let mut seen = Vec::new();
         for entry in RECIPE.iter().filter(|entry| entry.directive != "proxy_set_header") {
             let user = match entry.class {
                 Class::Contract | Class::Cache => self.written_here,
@@ -214,8 +216,26 @@ impl Block<'_> {
             if !done && (of_cache || unknown) {
                 return Err(Error::BesideCache { what: entry.directive.to_owned() }.into());
             }
+            if !done && self.stock.has(entry.directive) && !seen.contains(&entry.directive) {
+                seen.push(entry.directive);
+                self.warn_of_line(cf, entry.directive);
+            }
         }
         Ok(())
+    }
+
+    /// Looks at a line of the user's that takes the place of the recipe's and that nginx does not keep in a place of
+    /// its own.
+    fn warn_of_line(&self, cf: &mut ngx_conf_t, directive: &str) {
+        let (line, effect) = match directive {
+            // Other values add up with ours.
+            "proxy_redirect" => ("proxy_redirect off", "lets redirects leave the proxy URL"),
+            "expires" if self.stock.keeps_replies(self.level) => {
+                ("expires", "has replies kept that are for one user")
+            }
+            _ => return,
+        };
+        cf.warn(&Warning::Beside { line: line.to_owned(), effect });
     }
 
     /// Sets a directive with arguments of the recipe.

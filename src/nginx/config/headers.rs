@@ -4,9 +4,11 @@ use crate::error::Error;
 use crate::nginx::base::ffi::ngx_conf_t;
 use crate::nginx::base::parser::{ConfExt, Stop};
 use crate::nginx::config::apply::Block;
+use crate::nginx::stock::directives::ADDED;
 use crate::nginx::stock::settings::UserSettings;
 use crate::recipe;
 use crate::recipe_values::Values;
+use crate::reply_headers::{is_harmless, is_of_reply};
 use crate::request_headers::misfit;
 use crate::warning::Warning;
 
@@ -48,9 +50,30 @@ impl Block<'_> {
         }
         let value = String::from_utf8_lossy(value);
         if let Some(misfit) = misfit(name, &value, self.line.url.authority()) {
-            let (name, value) = (name.to_owned(), value.into_owned());
-            cf.warn(&Warning::RequestHeader { name, value, misfit });
+            let line = misfit.line(name, &value);
+            cf.warn(&Warning::Beside { line, effect: misfit.effect() });
         }
         Ok(())
+    }
+
+    /// Lets those headers of outer blocks into replies that are the site's, and no trailers.
+    pub fn take_reply_headers(
+        &self,
+        cf: &mut ngx_conf_t,
+        outer: Option<&UserSettings>,
+    ) -> Result<(), Stop> {
+        for [name, value] in self.stock.added(self.written_here, "add_header") {
+            if is_of_reply(&name) && !is_harmless(&name, &value) {
+                let line = format!("add_header {name}");
+                let effect = "contradicts what the Frontend API says of its replies";
+                cf.warn(&Warning::Beside { line, effect });
+            }
+        }
+        let Some(outer) = outer else { return Ok(()) };
+        let settings = [self.written_here, outer];
+        let [headers, trailers] = ADDED;
+        let is_of_site = |name: &[u8]| !is_of_reply(&String::from_utf8_lossy(name));
+        self.stock.take_added(cf, self.level, headers, settings, is_of_site)?;
+        self.stock.take_added(cf, self.level, trailers, settings, |_| false)
     }
 }

@@ -26,7 +26,8 @@ pub fn add(cf: &mut ngx_conf_t) -> Result<(), Stop> {
     add_one(cf, URI, get_uri)?;
     add_one(cf, "clerk_proxy_client_ip", get_client_ip)?;
     add_one(cf, "clerk_proxy_cache", get_cache)?;
-    add_one(cf, "clerk_proxy_no_cache", get_no_cache)
+    add_one(cf, "clerk_proxy_no_cache", get_no_cache)?;
+    add_one(cf, "clerk_proxy_empty", get_nothing)
 }
 
 type Getter = unsafe extern "C" fn(
@@ -90,6 +91,18 @@ unsafe extern "C" fn get_no_cache(
     guard::request(r, "variable", ERROR, |r| {
         // SAFETY: nginx hands a getter the value to fill.
         unsafe { fill(value, r, |r, proxy| cache::must_not_keep(r, proxy).then(|| text(b"1"))) }
+    })
+}
+
+/// What is looked for in place of what an outer `sub_filter` names.
+unsafe extern "C" fn get_nothing(
+    r: *mut ngx_http_request_t,
+    value: *mut ngx_http_variable_value_t,
+    _data: usize,
+) -> ngx_int_t {
+    guard::request(r, "variable", ERROR, |r| {
+        // SAFETY: nginx hands a getter the value to fill.
+        unsafe { fill(value, r, |_, _| None) }
     })
 }
 

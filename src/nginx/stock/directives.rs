@@ -22,7 +22,16 @@ const MODULES: &[&CStr] = &[
     c"ngx_http_copy_filter_module",
     c"ngx_http_charset_filter_module",
     c"ngx_http_headers_filter_module",
+    c"ngx_http_ssi_filter_module",
+    c"ngx_http_sub_filter_module",
+    c"ngx_http_addition_filter_module",
+    c"ngx_http_gunzip_filter_module",
+    c"ngx_http_userid_filter_module",
+    c"ngx_http_mirror_module",
 ];
+/// Those that add to replies, and what says whether those of outer blocks do.
+pub const ADDED: [[&str; 2]; 2] =
+    [["add_header", "add_header_inherit"], ["add_trailer", "add_trailer_inherit"]];
 /// Asked for, but never set: nginx checks it against sizes that the recipe sets.
 pub const TEMP_FILE_WRITE_SIZE: &str = "proxy_temp_file_write_size";
 
@@ -60,8 +69,8 @@ impl Stock {
             confs.push((module, conf.ok_or(NO_MEMORY)?));
         }
         let recipe = RECIPE.iter().map(|line| line.directive);
-        let others =
-            CANNOT_BE_INHERITED.iter().copied().chain(["proxy_pass", TEMP_FILE_WRITE_SIZE]);
+        let others = CANNOT_BE_INHERITED.iter().chain(ADDED.iter().flatten()).copied();
+        let others = others.chain(["proxy_pass", TEMP_FILE_WRITE_SIZE]);
         let connection = commands(proxy).filter_map(|command| {
             // SAFETY: a module's table lives as long as the process uses the module.
             let name = unsafe { &command.as_ref().name };

@@ -1,5 +1,6 @@
 //! Stock directives: found, read and set as nginx's own parser does. Imports `base`.
 
+pub mod added_headers;
 pub mod connection_settings;
 pub mod directives;
 pub mod layout;

@@ -15,7 +15,7 @@ use crate::nginx::stock::directives::{Directive, Stock, TEMP_FILE_WRITE_SIZE};
 use crate::nginx::stock::level::Level;
 
 /// What a slot holds; the second word only where the directive has two.
-type Words = [usize; 2];
+pub type Words = [usize; 2];
 
 /// What the user wrote in one block or around it, in the order of [`Stock::directives`].
 #[derive(Clone, PartialEq)]
@@ -157,7 +157,8 @@ impl Stock {
         self.words(settings, name).is_some_and(|words| words[0] & bits != 0)
     }
 
-    fn words(&self, settings: &UserSettings, name: &str) -> Option<Words> {
+    /// What a directive's field holds.
+    pub fn words(&self, settings: &UserSettings, name: &str) -> Option<Words> {
         let at = self.directives.iter().position(|directive| directive.name == name)?;
         settings.0.get(at).copied().flatten()
     }

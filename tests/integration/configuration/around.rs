@@ -48,3 +48,34 @@ fn request_headers_of_a_pasted_block() {
         warn(&location(&format!("{LINE}\nproxy_set_header {header};")), &[]);
     }
 }
+
+#[test]
+fn lines_that_undo_a_part_of_it() {
+    let text =
+        |line: &str, effect: &str| format!("\"{line}\" beside \"clerk_proxy\" {effect}, remove it");
+    let contradicts = "contradicts what the Frontend API says of its replies";
+    let kept = text("expires", "has replies kept that are for one user");
+    for (line, message) in [
+        ("proxy_redirect off", text("proxy_redirect off", "lets redirects leave the proxy URL")),
+        ("expires 1h", kept.clone()),
+        ("expires max", kept.clone()),
+        ("expires $arg_x", kept),
+        ("add_header Cache-Control public", text("add_header Cache-Control", contradicts)),
+        (
+            "add_header Access-Control-Allow-Origin * always",
+            text("add_header Access-Control-Allow-Origin", contradicts),
+        ),
+    ] {
+        warn(&location(&format!("{LINE}\n{line};")), &[(5, &message)]);
+        warn(&location(&format!("{line};\n{LINE}")), &[(6, &message)]);
+    }
+    for line in [
+        "proxy_redirect https://other.example/ /x/",
+        "expires off",
+        "expires epoch",
+        "add_header Cache-Control no-store",
+        "add_header X-Frame-Options DENY",
+    ] {
+        warn(&location(&format!("{LINE}\n{line};")), &[]);
+    }
+}

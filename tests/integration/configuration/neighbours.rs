@@ -11,10 +11,14 @@ const RECIPE: &str = include_str!("../../../src/recipe.rs");
 /// For each directive of the recipe a setting that is not the recipe's, and mostly not nginx's own, with what
 /// shows it.
 const OUTER: &[(&str, &str)] = &[
+    ("add_after_body", "add_after_body /page; addition_types *;"),
+    ("add_before_body", "add_before_body /page; addition_types *;"),
     ("charset", "charset utf-8;"),
     ("client_body_buffer_size", "client_body_buffer_size 1k;"),
     ("client_max_body_size", "client_max_body_size 1k;"),
     ("expires", "expires max;"),
+    ("gunzip", "gunzip on;"),
+    ("mirror", "mirror /page;"),
     ("output_buffers", "output_buffers 1 4k;"),
     ("proxy_buffer_size", "proxy_buffer_size 8k;"),
     ("proxy_buffers", "proxy_buffers 4 8k;"),
@@ -69,6 +73,9 @@ const OUTER: &[(&str, &str)] = &[
     ("proxy_ssl_verify_depth", "proxy_ssl_verify_depth 0;"),
     ("proxy_store", "proxy_store %DIR%/proxy/stored;"),
     ("sendfile", "sendfile on;"),
+    ("ssi", "ssi on; ssi_types *;"),
+    ("sub_filter", "sub_filter 34 changed; sub_filter_types *;"),
+    ("userid", "userid on;"),
 ];
 
 /// The directives of the recipe, as its source has them.
@@ -188,7 +195,9 @@ impl World {
 
 /// Whether a header is the same whenever it is sent.
 fn is_constant(line: &str) -> bool {
-    !["Date: ", "Last-Modified: ", "ETag: "].iter().any(|name| line.starts_with(name))
+    !["Date: ", "Last-Modified: ", "ETag: ", "Set-Cookie: uid="]
+        .iter()
+        .any(|name| line.starts_with(name))
 }
 
 fn ask(nginx: &Nginx, name: &str, request: &str) -> Reply {

@@ -35,7 +35,8 @@ fn get(nginx: &Nginx, headers: &str) {
 #[test]
 fn headers_of_one_edge_are_not_shown_to_the_next() {
     assert!(edge().len() > 30 && edge().contains(&"X-Real-IP"));
-    let headers: String = edge().iter().map(|name| format!("{name}: 192.0.2.7\r\n")).collect();
+    let headers =
+        edge().iter().map(|name| format!("{name}: 192.0.2.7\r\n")).collect::<Vec<_>>().concat();
     let others = "CDN-Loop: cloudflare\r\nCF-Ray: 1-FRA\r\nVia: 1.1 edge\r\ntraceparent: 00-1\r\n";
     let fapi = Fapi::tls();
     let realip = "set_real_ip_from 127.0.0.1; real_ip_header CF-Connecting-IP;";
@@ -67,11 +68,9 @@ fn lines_for_the_applications_backend_do_not_reach_the_location() {
         Range: bytes=0-1\r\nIf-None-Match: \"x\"\r\nContent-Type: text/x\r\nSec-Fetch-Mode: cors\r\n\
         X-Requested-With: x\r\nCache-Control: no-cache\r\n";
     let names = || HEADERS.split("\r\n").filter_map(|line| line.split(':').next());
-    let lines = |value: &str| -> String {
-        let lines = names()
-            .filter(|name| !name.is_empty())
-            .map(|name| format!("proxy_set_header {name} {value};\n"));
-        lines.collect()
+    let lines = |value: &str| {
+        let names = names().filter(|name| !name.is_empty());
+        names.map(|name| format!("proxy_set_header {name} {value};\n")).collect::<Vec<_>>().concat()
     };
     let marks = "proxy_set_header X-Request-Id $request_id; proxy_set_header X-Own \"own\";\n\
                  proxy_set_header X-Real-IP $remote_addr; proxy_set_header X-Forwarded-Port 81;\n";

@@ -1,0 +1,108 @@
+//! Lines of `add_header` and `add_trailer`, which nginx keeps in a list of its own for each block.
+
+use std::ffi::c_void;
+use std::ptr;
+
+use crate::nginx::base::ffi::{
+    ngx_array_create, ngx_array_push, ngx_array_t, ngx_conf_t, ngx_http_complex_value_t, ngx_str_t,
+};
+use crate::nginx::base::parser::{Stop, NO_MEMORY};
+use crate::nginx::stock::directives::Stock;
+use crate::nginx::stock::level::Level;
+use crate::nginx::stock::settings::UserSettings;
+
+/// One line, as `ngx_http_header_val_t` has it in the headers filter module's source.
+#[repr(C)]
+struct Added {
+    value: ngx_http_complex_value_t,
+    name: ngx_str_t,
+    handler: usize,
+    offset: usize,
+    always: usize,
+}
+
+/// Words of `add_header_inherit`, since nginx 1.29.3.
+const OFF: usize = 0;
+const ON: usize = 1;
+const MERGE: usize = 2;
+
+/// The lines of a list; none where this nginx keeps them in another form than is known.
+fn lines<'a>(list: usize) -> &'a [Added] {
+    // SAFETY: the field of such a directive, when set, is an array of the configuration's; that its elements are as
+    // large as ours tells that they have the same fields.
+    unsafe {
+        match (list as *const ngx_array_t).as_ref() {
+            Some(list) if list.size == size_of::<Added>() => list.as_slice(),
+            _ => &[],
+        }
+    }
+}
+
+impl Stock {
+    /// Names and values of the lines of a directive.
+    pub fn added(&self, settings: &UserSettings, directive: &str) -> Vec<[String; 2]> {
+        let text = |text: &ngx_str_t| String::from_utf8_lossy(text.as_bytes()).into_owned();
+        let lines = self.words(settings, directive).map_or(&[][..], |words| lines(words[0]));
+        lines.iter().map(|line| [text(&line.name), text(&line.value.value)]).collect()
+    }
+
+    /// Has a block take, of the lines around it, those alone whose names are meant. Where it has lines of its own, nginx
+    /// takes none of these.
+    pub fn take_added(
+        &self,
+        cf: &mut ngx_conf_t,
+        level: Level,
+        directives: [&str; 2],
+        [own, outer]: [&UserSettings; 2],
+        is_meant: impl Fn(&[u8]) -> bool,
+    ) -> Result<(), Stop> {
+        let [name, inherit] = directives;
+        let in_force = own.within(Some(outer));
+        let inherits = self.words(&in_force, inherit).map_or(ON, |words| words[0]);
+        let from = self.words(outer, name).map_or(0, |words| words[0]);
+        let mine = self.words(own, name).map_or(0, |words| words[0]);
+        if from == 0 || inherits == OFF || mine != 0 && inherits != MERGE {
+            return Ok(());
+        }
+        let mut to = mine as *mut ngx_array_t;
+        // SAFETY: `pool` is the configuration's; an array is null or has room for what is pushed, and elements of a
+        // list are copied into a list of the same kind.
+        unsafe {
+            if to.is_null() {
+                to = ngx_array_create(cf.pool, 4, size_of::<Added>());
+            }
+            if to.is_null() {
+                return Err(NO_MEMORY);
+            }
+            for line in lines(from).iter().filter(|line| is_meant(line.name.as_bytes())) {
+                let element = ngx_array_push(to).cast::<Added>();
+                if element.is_null() {
+                    return Err(NO_MEMORY);
+                }
+                ptr::copy_nonoverlapping(line, element, 1);
+            }
+        }
+        self.put(level, name, to as usize);
+        self.put(level, inherit, OFF);
+        Ok(())
+    }
+
+    /// Whether an `expires` in the block has replies kept, which neither `off` nor `epoch` has.
+    pub fn keeps_replies(&self, level: Level) -> bool {
+        const EPOCH: u32 = 1;
+        let Some(directive) = self.get("expires") else { return false };
+        // SAFETY: the configuration of the headers filter module begins with what `expires` says, an `enum`.
+        unsafe { level.conf(directive.ctx_index).cast::<u32>().read() > EPOCH }
+    }
+
+    /// Puts a word where a directive of the headers filter module keeps its own.
+    fn put(&self, level: Level, directive: &str, word: usize) {
+        let Some(directive) = self.get(directive) else { return };
+        let conf: *mut c_void = level.conf(directive.ctx_index);
+        // SAFETY: the offset is that of a field of the module's configuration that is a word, and aligned to it: a list
+        // of `add_header` and the like, or the number that its `_inherit` sets.
+        unsafe {
+            conf.byte_add(directive.command.as_ref().offset).cast::<usize>().write(word);
+        }
+    }
+}
