@@ -71,6 +71,8 @@ pub const RECIPE: &[Line] = &[
     // A request may be tried again only where nginx knows that this is safe.
     contract("proxy_next_upstream", &["error", "timeout"]),
     contract("proxy_ignore_client_abort", &["off"]),
+    // The kernel watches connections, see `liveness`.
+    contract("proxy_socket_keepalive", &["on"]),
     // Connections that are kept ready have no mark of nginx's that TLS cannot do it.
     contract_tls("sendfile", &["off"]),
     contract_tls("proxy_ssl_server_name", &["on"]),

@@ -41,7 +41,7 @@ fn in_use() -> Vec<(&'static str, &'static str, Vec<u8>)> {
         ngx_http_upstream_server_t: set_backup;
         ngx_http_upstream_t: set_buffering set_cache_status set_keepalive set_request_body_sent set_ssl;
         ngx_http_variable_value_t: set_len set_valid set_no_cacheable set_not_found set_escape;
-        ngx_peer_connection_t: set_log_error set_so_keepalive;
+        ngx_peer_connection_t: set_cached set_log_error set_so_keepalive;
         ngx_ssl_connection_t: set_handshaked set_no_send_shutdown set_no_wait_shutdown;
     }
 }

@@ -14,6 +14,7 @@ mod kit {
     pub mod load;
     pub mod location;
     pub mod meter;
+    pub mod network;
     pub mod printed;
     pub mod process;
     pub mod raw;
@@ -62,6 +63,7 @@ mod connections {
     mod dns;
     mod dns_failures;
     mod failing;
+    mod forgotten;
     mod other_ways;
     mod sharing;
     mod tls;

@@ -8,16 +8,16 @@ use std::rc::Rc;
 
 use crate::nginx::base::clock::now;
 use crate::nginx::base::ffi::{
-    ngx_close_connection, ngx_connection_log_error_e_NGX_ERROR_ERR, ngx_connection_t,
-    ngx_create_pool, ngx_destroy_pool, ngx_event_connect_peer, ngx_event_t, ngx_handle_read_event,
-    ngx_http_request_t, ngx_http_update_location_config, ngx_http_upstream_srv_conf_t,
-    ngx_http_upstream_t, ngx_int_t, ngx_log_t, ngx_msec_t, ngx_pcalloc, ngx_pool_t, ngx_uint_t,
-    NGX_AGAIN, NGX_DONE, NGX_PEER_FAILED,
+    ngx_connection_log_error_e_NGX_ERROR_ERR, ngx_connection_t, ngx_create_pool, ngx_destroy_pool,
+    ngx_event_connect_peer, ngx_event_t, ngx_handle_read_event, ngx_http_request_t,
+    ngx_http_update_location_config, ngx_http_upstream_srv_conf_t, ngx_http_upstream_t, ngx_int_t,
+    ngx_log_t, ngx_msec_t, ngx_pcalloc, ngx_pool_t, ngx_uint_t, NGX_AGAIN, NGX_DONE,
+    NGX_PEER_FAILED,
 };
 use crate::nginx::base::status::OK;
 use crate::nginx::upstream::address_list::List;
 use crate::nginx::upstream::servers;
-use crate::nginx::upstream::tls_client::TlsClient;
+use crate::nginx::upstream::tls_client::{self, TlsClient};
 use crate::nginx::upstream::wanted::Wanted;
 
 /// How long the session tickets of TLS 1.3 are waited for, which come after the handshake: keepalive would take
@@ -293,13 +293,7 @@ impl Drop for Attempt {
             }
             let c = (*peer).connection;
             if !c.is_null() {
-                if let Some(tls) = &self.tls {
-                    tls.end(c);
-                }
-                if !(*c).pool.is_null() {
-                    ngx_destroy_pool((*c).pool);
-                }
-                ngx_close_connection(c);
+                tls_client::close(c);
             }
             ngx_destroy_pool(self.pool);
         }

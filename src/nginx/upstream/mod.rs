@@ -4,6 +4,7 @@ pub mod address_list;
 pub mod attempt;
 pub mod blocks;
 pub mod implicit;
+pub mod liveness;
 pub mod lookup;
 pub mod names;
 pub mod servers;

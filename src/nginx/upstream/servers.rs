@@ -1,6 +1,7 @@
 //! The servers of an upstream: which list of addresses a request gets, and whether it gets any.
 
 use std::cell::RefCell;
+use std::ptr;
 use std::rc::Rc;
 
 use crate::nginx::base::ffi::{
@@ -12,6 +13,7 @@ use crate::nginx::base::status::{ERROR, OK};
 use crate::nginx::base::{guard, log, pool};
 use crate::nginx::request::{line, proxy};
 use crate::nginx::upstream::address_list::{forget_sessions, inherit, List};
+use crate::nginx::upstream::liveness::{Suspects, Watcher};
 use crate::nginx::upstream::names::Names;
 use crate::nginx::upstream::wanted::Wanted;
 
@@ -58,12 +60,14 @@ pub struct Peers {
     original: ngx_http_upstream_init_peer_pt,
     /// The list in use, where it is not the one that nginx made at the start.
     list: Option<Rc<List>>,
+    /// Kept connections that are not to be used.
+    suspects: Suspects,
 }
 
 impl Peers {
     /// The servers that are known when the configuration is read.
     pub fn new(owner: Owner) -> Self {
-        Self { owner, original: None, list: None }
+        Self { owner, original: None, list: None, suspects: Suspects::default() }
     }
 
     /// Whether the request may have a connection, which `clerk_proxy` may use after it. No setting tells where a
@@ -152,7 +156,9 @@ pub fn addresses(upstream: &ngx_http_upstream_srv_conf_t) -> u32 {
 struct Use {
     request: *mut ngx_http_request_t,
     followed: Option<Followed>,
+    /// Those of an implicit upstream.
     peers: *mut ngx_http_upstream_rr_peers_t,
+    watcher: Watcher,
     _list: Option<Rc<List>>,
 }
 
@@ -202,32 +208,46 @@ unsafe extern "C" fn init_peer(
             );
             return ERROR;
         }
-        if proxy::of(r).is_some_and(|proxy| line::put_uri(r, proxy).is_none()) {
-            return ERROR;
-        }
-        if let Owner::User { .. } = peers.owner {
-            prepared = Some((peers.original, None));
+        let Some(proxy) = proxy::of(r) else {
+            // What is not ours runs as it would without us.
+            prepared = Some((peers.original, None, None));
             return OK;
+        };
+        if line::put_uri(r, proxy).is_none() {
+            return ERROR;
         }
         peers.want();
         peers.take_over(upstream);
         let (followed, list) = (peers.followed().cloned(), peers.list.clone());
         let tries = list.as_ref().map(|list| list.len);
-        let held = Use { request: r, followed, peers: upstream.peer.data.cast(), _list: list };
+        let own = match peers.owner {
+            Owner::Module(_) => upstream.peer.data.cast(),
+            Owner::User { .. } => ptr::null_mut(),
+        };
+        let watcher = Watcher::new(r, peers.suspects.clone());
+        let held = Use { request: r, followed, peers: own, watcher, _list: list };
         // SAFETY: the pool is the request's.
-        if unsafe { pool::keep(r.pool, held) }.is_none() {
-            return ERROR;
-        }
-        prepared = Some((peers.original, tries));
+        let Some(held) = (unsafe { pool::keep(r.pool, held) }) else { return ERROR };
+        prepared = Some((peers.original, tries, Some(held)));
         OK
     });
-    let Some((Some(original), tries)) = prepared.filter(|_| status == OK) else { return ERROR };
+    let Some((Some(original), tries, held)) = prepared.filter(|_| status == OK) else {
+        return ERROR;
+    };
     // SAFETY: what nginx would have called without us, with the same arguments.
     let status = unsafe { original(r, upstream) };
-    if let (OK, Some(tries)) = (status, tries) {
-        // No address twice: the backups are the same ones.
-        // SAFETY: the request has an upstream, whose peer was just set up.
-        unsafe { (*(*r).upstream).peer.tries = tries as ngx_uint_t };
+    if status != OK {
+        return status;
     }
-    status
+    // SAFETY: the request has an upstream, whose peer was just set up, and lives as long as what it holds on to.
+    unsafe {
+        if let Some(tries) = tries {
+            // No address twice: the backups are the same ones.
+            (*(*r).upstream).peer.tries = tries as ngx_uint_t;
+        }
+        if let Some(held) = held {
+            held.watcher.install();
+        }
+    }
+    OK
 }

@@ -302,6 +302,7 @@ fn no_call_is_forgotten() {
         "ngx_http_upstream_bind_set_slot",
         // Variables.
         "ngx_cached_time",
+        "ngx_connection_counter",
         "ngx_current_msec",
         "ngx_cycle",
         "ngx_event_core_module",
