@@ -26,6 +26,7 @@
 //!                  upstream_uri    request URI ─► upstream URI
 //!                  hop_by_hop      headers that Connection names
 //!                  public_script   what a cache may keep
+//!                  reply_head      header lines of a reply
 //!                  error_body      JSON for errors that nginx makes itself
 //! ```
 //!
@@ -49,6 +50,7 @@ mod proxy_url;
 mod public_script;
 mod recipe;
 mod recipe_values;
+mod reply_head;
 mod reply_headers;
 mod request_headers;
 mod secret_key;

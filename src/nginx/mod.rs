@@ -29,6 +29,7 @@ use base::status::OK;
 use base::{callback, guard};
 use config::state::{LocConf, MainConf};
 use config::{advice, lines, merge, state};
+use request::head::LastHead;
 use request::proxy::RequestConf;
 use request::variables;
 use stock::layout;
@@ -105,7 +106,7 @@ static MODULE_CONTEXT: ngx_http_module_t = ngx_http_module_t {
 static FILTER_CONTEXT: ngx_http_module_t = ngx_http_module_t {
     preconfiguration: Some(filter_preconfiguration),
     postconfiguration: Some(filter_postconfiguration),
-    create_main_conf: None,
+    create_main_conf: Some(create_last_head),
     init_main_conf: None,
     create_srv_conf: None,
     merge_srv_conf: None,
@@ -276,6 +277,10 @@ unsafe extern "C" fn create_loc_conf(cf: *mut ngx_conf_t) -> *mut c_void {
 
 unsafe extern "C" fn create_request_conf(cf: *mut ngx_conf_t) -> *mut c_void {
     callback::create(cf, "create_request_conf", RequestConf::default)
+}
+
+unsafe extern "C" fn create_last_head(cf: *mut ngx_conf_t) -> *mut c_void {
+    callback::create(cf, "create_last_head", LastHead::default)
 }
 
 unsafe extern "C" fn merge_loc_conf(

@@ -55,6 +55,7 @@ mod replies {
     mod around;
     mod errors;
     mod failures;
+    mod head;
     mod unchanged;
 }
 

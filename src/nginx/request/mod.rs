@@ -3,6 +3,7 @@
 pub mod cache;
 pub mod filter;
 pub mod handler;
+pub mod head;
 pub mod line;
 pub mod notes;
 pub mod passing;

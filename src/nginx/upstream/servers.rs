@@ -11,7 +11,7 @@ use crate::nginx::base::ffi::{
 use crate::nginx::base::module::{HttpModuleServerConf, Module};
 use crate::nginx::base::status::{ERROR, OK};
 use crate::nginx::base::{guard, log, pool};
-use crate::nginx::request::{line, proxy};
+use crate::nginx::request::{head, line, proxy};
 use crate::nginx::upstream::address_list::{forget_sessions, inherit, List};
 use crate::nginx::upstream::liveness::{Suspects, Watcher};
 use crate::nginx::upstream::names::Names;
@@ -216,6 +216,8 @@ unsafe extern "C" fn init_peer(
         if line::put_uri(r, proxy).is_none() {
             return ERROR;
         }
+        // SAFETY: nginx chooses a server once the proxy module has prepared the request's upstream.
+        unsafe { head::install(r, proxy) };
         peers.want();
         peers.take_over(upstream);
         let (followed, list) = (peers.followed().cloned(), peers.list.clone());

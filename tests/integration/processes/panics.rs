@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 use crate::kit::assert::assert_json;
 use crate::kit::fapi::Fapi;
@@ -21,6 +23,7 @@ const IN_CONFIGURATION: &[&str] = &[
     "create_srv_conf",
     "create_loc_conf",
     "create_request_conf",
+    "create_last_head",
     "merge_loc_conf",
     "completion of merge_loc_conf",
     "postconfiguration",
@@ -48,6 +51,9 @@ const IN_WARM_CONNECTIONS: &[&str] = &[
     "warm connections,end of warm connections",
     "warm connection",
 ];
+
+/// Those of a reply's head that comes in two parts, for a request that is sent twice.
+const IN_HEADS: &[&str] = &["status line", "header lines", "another try"];
 
 /// The rest, each with a test of its own.
 const OTHERS: &[&str] = &["shared memory", "exit_process"];
@@ -130,7 +136,8 @@ fn every_callback_has_its_guard_and_its_test() {
     }
     let warm = IN_WARM_CONNECTIONS.iter().flat_map(|names| names.split(','));
     let requests = IN_REQUESTS.iter().map(|(name, _)| *name);
-    let tested = IN_CONFIGURATION.iter().chain(OTHERS).copied().chain(requests).chain(warm);
+    let others = [IN_CONFIGURATION, IN_HEADS, OTHERS].concat();
+    let tested = others.into_iter().chain(requests).chain(warm);
     let tested: BTreeSet<String> = tested.map(str::to_owned).collect();
     assert_eq!(guarded, tested);
 }
@@ -170,6 +177,42 @@ fn in_requests() {
     }
     let arrived = IN_REQUESTS.iter().filter(|(_, status)| *status == 200).count();
     assert_eq!(fapi.requests().len(), arrived);
+}
+
+#[test]
+fn in_heads_of_replies() {
+    for callback in IN_HEADS {
+        let fails = AtomicBool::new(false);
+        let fapi = Fapi::start(None, move |_, stream| {
+            let (head, rest) = ("HTTP/1.1 200 OK\r\nX-A: b\r\n", "Content-Length: 0\r\n\r\n");
+            if !fails.fetch_not(Ordering::Relaxed) || stream.write_all(head.as_bytes()).is_err() {
+                return false;
+            }
+            // In most tries nginx reads them one by one then.
+            thread::yield_now();
+            stream.write_all(rest.as_bytes()).is_ok()
+        });
+        let server = format!("server 127.0.0.1:{};", fapi.port);
+        let line = "clerk_proxy https://app.dev/__clerk secret_key=%KEY% upstream=http://two;";
+        let mut nginx = Config::server(&format!("location /__clerk/ {{ {line} }}"))
+            .http(&format!("upstream two {{ {server} {server} }}"))
+            .main("env CLERK_PROXY_FAULT;")
+            .module(&FAULTY_MODULE)
+            .env("CLERK_PROXY_FAULT", callback)
+            .allow("this is a defect of the module")
+            .start();
+        let worker = nginx.workers()[0];
+        let told = format!("failed in {callback}: injected at src/nginx/");
+        nginx.until("it has failed", |nginx| {
+            let reply = nginx.get("/__clerk/v1/client");
+            let failed = nginx.error_log().contains(&told);
+            if failed {
+                assert_json(&reply, 500, "proxy_configuration_error");
+            }
+            failed
+        });
+        assert!(nginx.workers().contains(&worker), "{callback}");
+    }
 }
 
 #[test]

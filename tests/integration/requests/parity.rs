@@ -1,30 +1,8 @@
 //! `nginx/by-hand.conf`, the best equivalent by stock directives, and the one line send the same bytes.
 
 use crate::kit::fapi::{json, Fapi, Request, CA};
-use crate::kit::harness::{Config, Nginx, Reply, KEY};
-use crate::kit::location::location;
-
-const BY_HAND: &str = include_str!("../../../nginx/by-hand.conf");
-
-/// `by-hand.conf` with the stand-in and the test's own port, authority and key in place of Clerk's.
-fn by_hand(fapi: &Fapi) -> Nginx {
-    let host = format!("localhost:{}", fapi.port);
-    let (_, http) = BY_HAND.split_once("http {").expect("an http block");
-    let http = http.trim_end().strip_suffix('}').expect("its end");
-    let mut text = http.to_owned();
-    for (from, to) in [
-        ("frontend-api.clerk.dev:443", host.as_str()),
-        ("proxy_ssl_name frontend-api.clerk.dev", "proxy_ssl_name localhost"),
-        ("frontend-api.clerk.dev", &host),
-        ("127.0.0.1:8080", "127.0.0.1:%PORT%"),
-        ("/etc/ssl/certs/ca-certificates.crt", "ca.pem"),
-        ("sk_live_KEY", KEY),
-    ] {
-        assert!(text.contains(from), "by-hand.conf has no {from}");
-        text = text.replace(from, to);
-    }
-    Config::new(&text).start()
-}
+use crate::kit::harness::{Config, Reply};
+use crate::kit::location::{by_hand, location};
 
 #[test]
 fn the_same_bytes_upstream_and_down() {
@@ -36,7 +14,7 @@ fn the_same_bytes_upstream_and_down() {
     );
     let fapi = Fapi::answering(Some(CA.server(&["localhost"])), reply);
     let ours = Config::server(&location(&fapi, "")).start();
-    let theirs = by_hand(&fapi);
+    let theirs = by_hand(&fapi, "https");
     for request in [
         "GET /__clerk/v1/environment?__clerk_api_version=5&x=%2F HTTP/1.1\r\nHost: app.dev\r\n",
         "HEAD /__clerk/v1 HTTP/1.1\r\nHost: app.dev\r\n",
