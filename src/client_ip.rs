@@ -1,5 +1,6 @@
 //! The client's address as a CDN or load balancer writes it, with or without a port.
 
+use std::io::Write as _;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 /// How a value writes addresses.
@@ -52,6 +53,34 @@ pub fn client_ip(value: &str, form: Form) -> Option<&str> {
     ip.parse::<IpAddr>().is_ok().then_some(ip)
 }
 
+/// An address in the one spelling that it is counted by (RFC 5952; IPv4 in IPv6 as IPv4).
+#[derive(Debug)]
+pub struct Spelling {
+    bytes: [u8; 45],
+    len: usize,
+}
+
+impl Spelling {
+    /// The spelling, where `ip` is an address in another one.
+    pub fn unlike(ip: &str) -> Option<Self> {
+        // IPv4 addresses have one that is taken for an address at all.
+        if !ip.contains(':') {
+            return None;
+        }
+        let mut bytes = [0; 45];
+        let mut rest = &mut bytes[..];
+        write!(rest, "{}", ip.parse::<IpAddr>().ok()?.to_canonical()).ok()?;
+        let len = 45 - rest.len();
+        let spelling = Self { bytes, len };
+        (spelling.as_bytes() != ip.as_bytes()).then_some(spelling)
+    }
+
+    /// The text.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -79,6 +108,27 @@ mod tests {
             ("2001:db8::ff", Some("2001:db8::ff")),
         ] {
             assert_eq!(client_ip(value, Form::AlwaysPort), expected, "{value}");
+        }
+    }
+
+    #[test]
+    fn one_spelling() {
+        let other = |ip: &str| {
+            let spelling = Spelling::unlike(ip)?;
+            Some(String::from_utf8_lossy(spelling.as_bytes()).into_owned())
+        };
+        for (ip, expected) in [
+            ("::ffff:192.0.2.1", "192.0.2.1"),
+            ("::FFFF:c000:201", "192.0.2.1"),
+            ("2001:DB8::1", "2001:db8::1"),
+            ("2001:0db8:0:0:0:0:0:1", "2001:db8::1"),
+            ("2001:db8::0:1", "2001:db8::1"),
+            ("2001:db8:0:0:1:0:0:1", "2001:db8::1:0:0:1"),
+        ] {
+            assert_eq!(other(ip).as_deref(), Some(expected), "{ip}");
+        }
+        for ip in ["192.0.2.1", "2001:db8::1", "::1", "::", "x:y", ""] {
+            assert_eq!(other(ip), None, "{ip}");
         }
     }
 
@@ -146,6 +196,21 @@ mod tests {
             prop_assert_eq!(client_ip(&with_port, Form::AlwaysPort), Some(&text[..]));
             let bare = format!("{text}:{port}");
             prop_assert_eq!(client_ip(&bare, Form::AlwaysPort), Some(&text[..]));
+        }
+
+        #[test]
+        fn one_spelling_of_all_addresses(ip: IpAddr) {
+            let spelt = |ip: &str| {
+                let other = Spelling::unlike(ip).map(|other| other.as_bytes().to_vec());
+                String::from_utf8(other.unwrap_or_else(|| ip.into())).unwrap()
+            };
+            let spelling = spelt(&ip.to_string());
+            prop_assert_eq!(spelling.parse::<IpAddr>().unwrap(), ip.to_canonical());
+            prop_assert_eq!(spelt(&spelling), spelling.clone());
+            if let IpAddr::V6(ip) = ip {
+                let long = ip.segments().map(|part| format!("{part:04X}")).join(":");
+                prop_assert_eq!(spelt(&long), spelling);
+            }
         }
 
         #[test]

@@ -3,7 +3,7 @@
 //! All are worked out whenever they are asked for, and nothing is kept: a request shares the place where
 //! nginx keeps values with its subrequests, and the headers of one may be made after another was handled.
 
-use crate::client_ip::client_ip;
+use crate::client_ip::{client_ip, Spelling};
 use crate::nginx::base::ffi::{
     ngx_conf_t, ngx_http_add_variable, ngx_http_request_t, ngx_http_variable_value_t, ngx_int_t,
     ngx_pnalloc, NGX_HTTP_VAR_NOCACHEABLE,
@@ -68,7 +68,7 @@ unsafe extern "C" fn get_client_ip(
 ) -> ngx_int_t {
     guard::request(r, "variable", ERROR, |r| {
         // SAFETY: nginx hands a getter the value to fill.
-        unsafe { fill(value, r, |r, proxy| Some(address(r, proxy))) }
+        unsafe { fill(value, r, address) }
     })
 }
 
@@ -163,14 +163,33 @@ fn bytes(r: &ngx_http_request_t, uri: &UpstreamUri) -> Option<Value> {
 
 /// The client's address: what the user's expression says, if that is an address, else that of the connection, as
 /// `realip` left it. A socket's peer has none: the header is left out then.
-fn address(r: &mut ngx_http_request_t, proxy: &Proxy) -> Value {
+fn address(r: &mut ngx_http_request_t, proxy: &Proxy) -> Option<Value> {
     let said = proxy.client_ip.as_ref().and_then(|(form, expression)| {
         let ip = client_ip(expression::as_text(expression.value(r)), *form)?;
         Some((ip.as_ptr(), ip.len()))
     });
-    said.unwrap_or_else(|| {
+    let (data, len) = said.unwrap_or_else(|| {
         // SAFETY: a request has a connection, whose text of the peer's address lives as long as it.
         let text = unsafe { (*r.connection).addr_text };
         (text.data.cast_const(), if text.as_bytes().starts_with(b"unix:") { 0 } else { text.len })
-    })
+    });
+    // SAFETY: nginx's text, or a part of a value of the request, which live as long as it.
+    let ip = unsafe { std::slice::from_raw_parts(data, len) };
+    match std::str::from_utf8(ip).ok().and_then(Spelling::unlike) {
+        Some(other) => copy(r, other.as_bytes()),
+        None => Some((data, len)),
+    }
+}
+
+/// A copy of a text that lives as long as the request.
+fn copy(r: &ngx_http_request_t, text: &[u8]) -> Option<Value> {
+    // SAFETY: `pool` is the request's; the result is null or has room for the text.
+    unsafe {
+        let data = ngx_pnalloc(r.pool, text.len()).cast::<u8>();
+        if data.is_null() {
+            return None;
+        }
+        data.copy_from_nonoverlapping(text.as_ptr(), text.len());
+        Some((data.cast_const(), text.len()))
+    }
 }

@@ -78,6 +78,50 @@ fn the_address_of_the_connection() {
     assert_eq!(site.unix(headers), nothing);
 }
 
+/// One client is one to Clerk, whatever the listener, `realip` or the CDN makes of its address.
+#[test]
+fn one_client_has_one_spelling() {
+    let fapi = Fapi::plain();
+    let nginx = Config::new(&format!(
+        "set_real_ip_from 127.0.0.0/8; set_real_ip_from ::1; real_ip_header X-Client;\n\
+         server {{ listen 127.0.0.1:%PORT%; listen [::]:%PORT2% ipv6only=off;\n\
+         location /__clerk/ {{ clerk_proxy https://app.dev/__clerk secret_key=%KEY% \
+         upstream=http://127.0.0.1:{0}; }}\n\
+         location /own/ {{ clerk_proxy https://app.dev/own secret_key=%KEY% \
+         upstream=http://127.0.0.1:{0}; clerk_proxy_client_ip $http_x_own; }} }}",
+        fapi.port
+    ))
+    .start();
+    let mut count = 0;
+    let mut arrives = |port: u16, path: &str, header: &str| {
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("a listener");
+        let request = format!(
+            "GET {path}/v1 HTTP/1.1\r\nHost: app.dev\r\nConnection: close\r\n{header}\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes()).expect("nginx reads");
+        stream.read_to_end(&mut Vec::new()).expect("a reply");
+        count += 1;
+        fapi.wait_for(count)[count - 1].one("X-Forwarded-For").to_owned()
+    };
+    // A listener for both kinds of addresses has IPv4 in IPv6.
+    for port in [nginx.port(), nginx.config.port2] {
+        assert_eq!(arrives(port, "/__clerk", "X-None: x"), "127.0.0.1");
+    }
+    for (path, name) in [("/__clerk", "X-Client"), ("/own", "X-Own")] {
+        for (value, expected) in [
+            ("192.0.2.1", "192.0.2.1"),
+            ("::ffff:192.0.2.1", "192.0.2.1"),
+            ("[::FFFF:192.0.2.1]:443", "192.0.2.1"),
+            ("2001:DB8::1", "2001:db8::1"),
+            ("2001:0db8:0000:0000:0000:0000:0000:0001", "2001:db8::1"),
+            ("2001:db8:0:0:1::1", "2001:db8::1:0:0:1"),
+        ] {
+            let got = arrives(nginx.port(), path, &format!("{name}: {value}"));
+            assert_eq!(got, expected, "{name}: {value}");
+        }
+    }
+}
+
 #[test]
 fn realip() {
     let site = Site::new("set_real_ip_from 127.0.0.1; real_ip_header X-Real-IP;", "", "");
@@ -160,11 +204,11 @@ const ADDRESSES: &[(&str, &str)] = &[
     ("192.0.2.1", "192.0.2.1"),
     ("192.0.2.1:50000", "192.0.2.1"),
     ("2001:db8::a", "2001:db8::a"),
-    ("2001:DB8::A", "2001:DB8::A"),
+    ("2001:DB8::A", "2001:db8::a"),
     ("[2001:db8::1]", "2001:db8::1"),
     ("[2001:db8::1]:50000", "2001:db8::1"),
-    ("::ffff:192.0.2.1", "::ffff:192.0.2.1"),
-    ("[::ffff:192.0.2.1]:1", "::ffff:192.0.2.1"),
+    ("::ffff:192.0.2.1", "192.0.2.1"),
+    ("[::ffff:192.0.2.1]:1", "192.0.2.1"),
     ("  192.0.2.1  ", "192.0.2.1"),
 ];
 
@@ -226,9 +270,9 @@ fn a_bare_ipv6_address_with_a_port() {
         // Which of the two it is cannot be seen.
         ("2001:db8::1:443", "2001:db8::1:443", "2001:db8::1"),
         ("2001:db8::1:50000", "127.0.0.1", "2001:db8::1"),
-        ("2001:db8:0:0:0:0:0:1:443", "127.0.0.1", "2001:db8:0:0:0:0:0:1"),
+        ("2001:db8:0:0:0:0:0:1:443", "127.0.0.1", "2001:db8::1"),
         ("::1:443", "::1:443", "::1"),
-        ("::ffff:192.0.2.1:443", "127.0.0.1", "::ffff:192.0.2.1"),
+        ("::ffff:192.0.2.1:443", "127.0.0.1", "192.0.2.1"),
         ("2001:db8::1", "2001:db8::1", "127.0.0.1"),
         ("2001:db8::1:65536", "127.0.0.1", "127.0.0.1"),
         ("192.0.2.1:443:443", "127.0.0.1", "127.0.0.1"),
