@@ -37,7 +37,9 @@ pub enum Error {
     /// The key cannot be used; the source says where it came from and is never the key.
     SecretKey { directive: &'static str, source: String, fault: KeyFault },
     /// The location can never hold a request below the proxy URL's path.
-    Location { url: String, prefix: String, location: String },
+    Location { url: String, prefix: String, location: String, wide: bool },
+    /// A proxy URL with the name of a server that has none.
+    ServerName { url: String, name: String },
     /// The location is handled by another directive too.
     OtherHandler { location: String },
     /// A directive inside the location sends requests elsewhere with the settings of `clerk_proxy`.
@@ -130,12 +132,21 @@ impl fmt::Display for Error {
                 let word = if fault.is_absence() { "no" } else { "invalid" };
                 write!(f, "{word} {source} in \"{directive}\": {fault}")
             }
-            Self::Location { url, prefix, location } => write!(
+            Self::Location { url, prefix, location, wide } => {
+                let prefix = shown(prefix);
+                write!(f, "\"clerk_proxy {}\" does not fit location \"{location}\", ", shown(url))?;
+                match wide {
+                    true => write!(f, "requests outside \"{prefix}/\" would get 404 there")?,
+                    false => write!(f, "no request below \"{prefix}/\" reaches it")?,
+                }
+                write!(f, ", use location \"{prefix}/\"")
+            }
+            Self::ServerName { url, name } => write!(
                 f,
-                "\"clerk_proxy {}\" does not fit location \"{location}\", no request below \"{prefix}/\" \
-                 is left to it, use location \"{prefix}/\"",
+                "\"$server_name\" in URL \"{}\" of \"clerk_proxy\" is \"{}\" here, which is no host, write the \
+                 host of the proxy URL",
                 shown(url),
-                prefix = shown(prefix)
+                shown(name)
             ),
             Self::OtherHandler { location } => write!(
                 f,

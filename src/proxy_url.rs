@@ -46,6 +46,15 @@ impl ProxyUrl {
         met && !value.contains('$') && !value.ends_with('/')
     }
 
+    /// Whether the host holds this variable.
+    pub fn has_variable(&self, name: &str) -> bool {
+        let mut parts = self.text.split('$').skip(1).map(|part| part.trim_start_matches('{'));
+        let end = |part: &str| {
+            part.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(part.len())
+        };
+        parts.any(|part| part[..end(part)].eq_ignore_ascii_case(name))
+    }
+
     /// The value of `Clerk-Proxy-Url`: the URL as typed, without trailing slashes.
     pub fn as_str(&self) -> &str {
         &self.text
@@ -73,6 +82,27 @@ impl ProxyUrl {
             Some("") => true,
             Some(rest) => rest.starts_with('/'),
             None => false,
+        }
+    }
+}
+
+impl ProxyUrl {
+    /// Whether the prefix location `name` has more than what lies below this URL.
+    pub fn is_inside(&self, name: &str) -> bool {
+        self.prefix().starts_with(name) && self.prefix().len() > name.len()
+    }
+
+    /// Whether the Frontend API may have what the prefix location `name` asks it for, once the path of this URL is cut
+    /// off. Its paths below these names change; the names hardly do.
+    pub fn leads_somewhere(&self, name: &str) -> bool {
+        const KNOWN: [&str; 5] = ["npm", "oauth", ".well-known", "api_keys", "v"];
+        let rest = name.strip_prefix(self.prefix()).unwrap_or(name).trim_start_matches('/');
+        match rest.split_once('/') {
+            Some((first, _)) => {
+                let is_version = first.starts_with('v') && first[1..].parse::<u8>().is_ok();
+                is_version || KNOWN.contains(&first)
+            }
+            None => rest.starts_with('v') || KNOWN.iter().any(|known| known.starts_with(rest)),
         }
     }
 }
@@ -230,6 +260,31 @@ mod tests {
         }
         let root = ProxyUrl::parse("https://clerk.app.dev/").unwrap();
         assert!(root.fits("/") && root.fits("/v1/"));
+        assert!(url.is_inside("/") && url.is_inside("/__") && !url.is_inside("/__clerk"));
+        for (url, name, leads) in [
+            (&url, "/__clerk", true),
+            (&url, "/__clerk/", true),
+            (&url, "/__clerk/v1", true),
+            (&url, "/__clerk/v1/client", true),
+            (&url, "/__clerk/npm/", true),
+            (&url, "/__clerk/n", true),
+            (&url, "/__clerk/__clerk/", false),
+            (&url, "/__clerk/x", false),
+            (&root, "/", true),
+            (&root, "/v2/", true),
+            (&root, "/.well-known/", true),
+            (&root, "/__clerk/", false),
+            (&root, "/vx/", false),
+        ] {
+            assert_eq!(url.leads_somewhere(name), leads, "{} {name}", url.as_str());
+        }
+    }
+
+    #[test]
+    fn variables_by_name() {
+        let url = ProxyUrl::parse("https://${http_host}.$Server_Name:80/__clerk").unwrap();
+        assert!(url.has_variable("http_host") && url.has_variable("server_name"));
+        assert!(!url.has_variable("host") && !url.has_variable("server"));
     }
 
     proptest! {

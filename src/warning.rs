@@ -17,6 +17,10 @@ pub enum Warning {
     ReadableConfiguration { directive: &'static str },
     /// A proxy URL without TLS.
     PlainUrl { url: String },
+    /// A proxy URL whose host is what a client says.
+    HttpHost { url: String },
+    /// A location whose requests go to a path that the Frontend API does not have.
+    Nowhere { url: String, location: String, better: String },
     /// The server is not verified.
     Unverified,
     /// Connections to another machine without TLS.
@@ -57,6 +61,19 @@ impl fmt::Display for Warning {
                 "URL \"{}\" in \"clerk_proxy\" is without TLS, which browsers and Clerk expect of a proxy, \
                  write \"https://\"",
                 shown(url)
+            ),
+            Self::HttpHost { url } => write!(
+                f,
+                "\"$http_host\" in URL \"{}\" of \"clerk_proxy\" is any host that a client says, write \"$host\", \
+                 which \"server_name\" guards",
+                shown(url)
+            ),
+            Self::Nowhere { url, location, better } => write!(
+                f,
+                "\"clerk_proxy {}\" passes requests of location \"{location}\" to a path that the Frontend API does \
+                 not have, write \"clerk_proxy {}\"",
+                shown(url),
+                shown(better)
             ),
             Self::Unverified => f.write_str(
                 "\"proxy_ssl_verify off\" beside \"clerk_proxy\" sends the secret key to whoever answers, \

@@ -42,13 +42,16 @@ pub fn clerk_proxy(cf: &mut ngx_conf_t) -> Result<(), Stop> {
     }
     let line = ClerkProxy::parse(&cf.words()[1..])?;
     let core = Level::current(cf).ok_or(NO_MEMORY)?.core();
-    check_location(core, &line)?;
+    check_location(cf, core, &line)?;
     if core.handler.is_some() {
         return Err(Error::OtherHandler { location: location_name(core) }.into());
     }
     core.handler = Some(handler::content_handler);
     if line.url.scheme() == "http" {
         cf.warn(&Warning::PlainUrl { url: line.url.as_str().to_owned() });
+    }
+    if line.url.has_variable("http_host") {
+        cf.warn(&Warning::HttpHost { url: line.url.as_str().to_owned() });
     }
     if line.url.has_variables() {
         // What is wrong with them is said here, where they stand.
@@ -113,12 +116,24 @@ fn set_default<T>(
     Ok(())
 }
 
-fn check_location(core: &ngx_http_core_loc_conf_t, line: &ClerkProxy) -> Result<(), Error> {
-    let by_prefix = core.named() == 0 && core.noname() == 0 && core.regex.is_null();
-    let location = location_name(core);
-    if by_prefix && !line.url.fits(&location) {
-        let (url, prefix) = (line.url.as_str().to_owned(), line.url.prefix().to_owned());
-        return Err(Error::Location { url, prefix, location });
+fn check_location(
+    cf: &mut ngx_conf_t,
+    core: &ngx_http_core_loc_conf_t,
+    line: &ClerkProxy,
+) -> Result<(), Error> {
+    if core.named() == 1 || core.noname() == 1 || !core.regex.is_null() {
+        return Ok(());
+    }
+    let (location, url) = (location_name(core), &line.url);
+    let text = url.as_str().to_owned();
+    if !url.fits(&location) {
+        let (prefix, wide) = (url.prefix().to_owned(), url.is_inside(&location));
+        return Err(Error::Location { url: text, prefix, location, wide });
+    }
+    if !url.leads_somewhere(&location) {
+        let origin = &text[..text.len() - url.prefix().len()];
+        let better = format!("{origin}{}", location.trim_end_matches('/'));
+        cf.warn(&Warning::Nowhere { url: text, location, better });
     }
     Ok(())
 }

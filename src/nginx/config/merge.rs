@@ -17,7 +17,7 @@ use crate::nginx::config::state::{Defaults, LocConf, Written};
 use crate::nginx::config::{advice, key, lines};
 use crate::nginx::request::{filter, handler};
 use crate::nginx::stock::directives::Stock;
-use crate::nginx::stock::level::{is_same, location_name, Level};
+use crate::nginx::stock::level::{self, is_same, location_name, Level};
 use crate::nginx::stock::tls_context::{self, Shared};
 use crate::nginx::upstream::blocks;
 use crate::nginx::upstream::wanted::Wanted;
@@ -116,6 +116,13 @@ pub fn complete(cf: &mut ngx_conf_t) -> Result<(), Stop> {
                 cf.warn(&Warning::Unauthorized { directive });
                 Ok(())
             })?;
+        }
+    }
+    if let Some((url, _)) = proxy.url.as_ref().filter(|(url, _)| url.has_variable("server_name")) {
+        let name = level::server_name(cf);
+        if matches!(&*name, "" | "_") || name.contains(['*', '~']) {
+            let url = url.as_str().to_owned();
+            return citing(cf, proxy.place, |_| Err(Error::ServerName { url, name }.into()));
         }
     }
     proxy.context.map_or(Ok(()), |context| context.complete(level))?;

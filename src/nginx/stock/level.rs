@@ -5,7 +5,7 @@ use std::ptr::NonNull;
 
 use crate::nginx::base::ffi::{
     ngx_conf_t, ngx_http_conf_ctx_t, ngx_http_core_loc_conf_t, ngx_http_core_module,
-    ngx_http_handler_pt, ngx_http_request_t,
+    ngx_http_core_srv_conf_t, ngx_http_handler_pt, ngx_http_request_t,
 };
 
 /// The configurations of all modules for one block: `http`, a `server` or a `location`.
@@ -42,6 +42,17 @@ impl Level {
         // SAFETY: the array has an element for every http module.
         unsafe { *self.0.as_ptr().add(ctx_index) }
     }
+}
+
+/// The first name of the server that is merged now.
+pub fn server_name(cf: &ngx_conf_t) -> String {
+    // SAFETY: inside of a server, whose configuration of the core module, now merged, is at the module's place.
+    let name = unsafe {
+        let ctx = cf.ctx.cast::<ngx_http_conf_ctx_t>();
+        let core = *(*ctx).srv_conf.add(ngx_http_core_module.ctx_index);
+        (*core.cast::<ngx_http_core_srv_conf_t>()).server_name
+    };
+    String::from_utf8_lossy(name.as_bytes()).into_owned()
 }
 
 /// The name as written behind `location`.

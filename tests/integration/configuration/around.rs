@@ -1,7 +1,8 @@
 //! What `nginx -t` says of lines that stand beside `clerk_proxy`, or around it, in the configurations that people
 //! have: each in full.
 
-use crate::kit::printed::{location, warn, LINE};
+use crate::kit::harness::Config;
+use crate::kit::printed::{expect, location, warn, LINE};
 
 #[test]
 fn request_headers_of_a_pasted_block() {
@@ -77,5 +78,65 @@ fn lines_that_undo_a_part_of_it() {
         "add_header X-Frame-Options DENY",
     ] {
         warn(&location(&format!("{LINE}\n{line};")), &[]);
+    }
+}
+
+#[test]
+fn the_path_of_the_url_and_the_location() {
+    for (url, location, better) in [
+        ("https://app.dev", "/__clerk/", "https://app.dev/__clerk"),
+        ("https://app.dev/api", "/api/__clerk/", "https://app.dev/api/__clerk"),
+        ("https://app.dev/__clerk", "/__clerk/__clerk", "https://app.dev/__clerk/__clerk"),
+        ("https://$host", "^~ /clerk/", "https://$host/clerk"),
+    ] {
+        let line = LINE.replace("https://app.dev/__clerk", url);
+        let name = location.rsplit(' ').next().unwrap();
+        let message = format!(
+            "\"clerk_proxy {url}\" passes requests of location \"{name}\" to a path that the Frontend API does not \
+             have, write \"clerk_proxy {better}\""
+        );
+        warn(&Config::server(&format!("location {location} {{\n{line}\n}}")), &[(5, &message)]);
+    }
+    for (url, location) in [
+        ("https://app.dev", "/"),
+        ("https://app.dev", "/v1/"),
+        ("https://app.dev", "/npm/"),
+        ("https://app.dev", "~ ^/x"),
+        ("https://app.dev/__clerk", "/__clerk/v1/client"),
+        ("https://app.dev/__clerk", "= /__clerk/.well-known/jwks.json"),
+    ] {
+        let line = LINE.replace("https://app.dev/__clerk", url);
+        warn(&Config::server(&format!("location {location} {{\n{line}\n}}")), &[]);
+    }
+}
+
+#[test]
+fn variables_that_are_no_host() {
+    let with = |url: &str| LINE.replace("https://app.dev/__clerk", url);
+    for url in ["https://$http_host/__clerk", "https://${http_host}/__clerk"] {
+        let message = format!(
+            "\"$http_host\" in URL \"{url}\" of \"clerk_proxy\" is any host that a client says, write \"$host\", \
+             which \"server_name\" guards"
+        );
+        warn(&location(&with(url)), &[(5, &message)]);
+    }
+    let url = "https://$server_name/__clerk";
+    let server =
+        |name: &str| Config::server(&format!("{name}\nlocation /__clerk/ {{\n{}\n}}", with(url)));
+    for (line, name) in [
+        ("server_name _;", "_"),
+        ("", ""),
+        ("server_name \"\" app.dev;", ""),
+        ("server_name *.app.dev;", "*.app.dev"),
+        ("server_name ~^(?<x>.+)$;", "~^(?<x>.+)$"),
+    ] {
+        let message = format!(
+            "\"$server_name\" in URL \"{url}\" of \"clerk_proxy\" is \"{name}\" here, which is no host, write the host \
+             of the proxy URL"
+        );
+        expect(&server(line), 6, &message);
+    }
+    for line in ["server_name app.dev _;", "server_name .app.dev;"] {
+        warn(&server(line), &[]);
     }
 }

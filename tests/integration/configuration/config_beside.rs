@@ -21,11 +21,14 @@ fn locations() {
             "location {location} {{\nclerk_proxy {URL} secret_key=%KEY% upstream=http://127.0.0.1:1;\n}}"
         ))
     };
-    for name in ["/", "/api/", "/__clerkfoo", "= /__cler", "^~ /__clerk2/"] {
+    for name in ["/", "/__cler", "/api/", "/__clerkfoo", "= /__cler", "^~ /__clerk2/"] {
         let shown = name.rsplit(' ').next().unwrap();
+        let why = match shown {
+            "/" | "/__cler" => "requests outside \"/__clerk/\" would get 404 there",
+            _ => "no request below \"/__clerk/\" reaches it",
+        };
         let message = format!(
-            "\"clerk_proxy {URL}\" does not fit location \"{shown}\", no request below \"/__clerk/\" is \
-             left to it, use location \"/__clerk/\""
+            "\"clerk_proxy {URL}\" does not fit location \"{shown}\", {why}, use location \"/__clerk/\""
         );
         expect(&line(name), 5, &message);
     }

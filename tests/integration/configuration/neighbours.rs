@@ -62,6 +62,7 @@ const OUTER: &[(&str, &str)] = &[
     ("proxy_redirect", "proxy_redirect https://fapi.test/ https://own.test/;"),
     ("proxy_request_buffering", "proxy_request_buffering off; proxy_http_version 1.1;"),
     ("proxy_set_header", "proxy_set_header Host own.test; proxy_set_header TE trailers;"),
+    ("proxy_socket_keepalive", "proxy_socket_keepalive off;"),
     ("proxy_ssl_name", "proxy_ssl_server_name on; proxy_ssl_name own.test;"),
     ("proxy_ssl_protocols", "proxy_ssl_protocols TLSv1.2;"),
     ("proxy_ssl_server_name", "proxy_ssl_server_name on;"),

@@ -69,7 +69,7 @@ fn a_key_of_a_development_instance() {
         let line = format!("{own} {written};");
         // One line for all that use it, or none.
         let one =
-            format!("location /__clerk/ {{ {KEYLESS} }} location /__clerk/x/ {{ {KEYLESS} }}");
+            format!("location /__clerk/ {{ {KEYLESS} }} location /__clerk/v1/ {{ {KEYLESS} }}");
         check(Config::server(&format!("{line}\n{one}")), own, 4);
         check(Config::new(&line), own, 2);
         check(location(&format!("{KEYLESS}\n{line}")), own, 6);
