@@ -7,6 +7,9 @@ use crate::frontend_api::Origin;
 use crate::key_source::{Key, Source};
 use crate::proxy_url::ProxyUrl;
 
+/// The parameters behind the URL.
+const PARAMETERS: &[&str] = &["secret_key=", "upstream=", "keepalive="];
+
 /// What one `clerk_proxy` line says.
 #[derive(Debug, PartialEq)]
 pub struct ClerkProxy {
@@ -20,9 +23,9 @@ pub struct ClerkProxy {
     pub keepalive: Option<NonZeroU16>,
 }
 
-/// What is in force for one location, with that of other directives and the defaults.
+/// What is effective in one location: its line, other directives and the defaults.
 #[derive(Debug)]
-pub struct InForce {
+pub struct Effective {
     /// The public proxy URL.
     pub url: ProxyUrl,
     /// The key.
@@ -45,10 +48,16 @@ impl ClerkProxy {
     /// The first mistake found, from left to right.
     pub fn parse(words: &[String]) -> Result<Self, Error> {
         let (typed, parameters) = words.split_first().map_or(("", words), |(w, p)| (w.as_str(), p));
+        if let Some(&parameter) = PARAMETERS.iter().find(|name| typed.starts_with(**name)) {
+            return Err(Error::NoUrl { parameter });
+        }
         let url = ProxyUrl::parse(typed)
             .map_err(|fault| Error::ProxyUrl { value: typed.to_owned(), fault })?;
         let (mut key, mut origin, mut keepalive) = (None, None, None);
         for word in parameters {
+            if let Some(name) = PARAMETERS.iter().find(|name| is_quoted(word, name)) {
+                return Err(Error::Quoted(name));
+            }
             if let Some(source) = word.strip_prefix("secret_key=") {
                 set_once(&mut key, Source::parse(source), "secret_key=")?;
             } else if let Some(typed) = word.strip_prefix("upstream=") {
@@ -79,9 +88,14 @@ pub fn parse_origin(typed: &str, directive: Option<&'static str>) -> Result<Orig
 ///
 /// # Errors
 ///
-/// What is no number.
+/// The value is not a number.
 pub fn parse_warm(typed: &str) -> Result<u16, Error> {
     number(typed).ok_or_else(|| Error::Warm(typed.to_owned()))
+}
+
+/// Whether the value of this parameter begins with a quote.
+fn is_quoted(word: &str, name: &str) -> bool {
+    word.strip_prefix(name).is_some_and(|value| value.starts_with(['"', '\'']))
 }
 
 /// nginx reads numbers without a sign.
@@ -137,6 +151,14 @@ mod tests {
             parse("https://app.dev/x upstream=http://a upstream=http://b"),
             Err(Error::DuplicateParameter("upstream="))
         );
+        for parameter in PARAMETERS {
+            for quote in ['"', '\''] {
+                let line = format!("https://app.dev/x {parameter}{quote}y{quote}");
+                assert_eq!(parse(&line), Err(Error::Quoted(parameter)));
+            }
+            let line = format!("{parameter}x https://app.dev/x");
+            assert_eq!(parse(&line), Err(Error::NoUrl { parameter }));
+        }
         for number in ["", "0", "-1", "+1", "65536", "8k"] {
             let line = format!("https://app.dev/x keepalive={number}");
             assert_eq!(parse(&line), Err(Error::Keepalive(number.into())));
@@ -162,17 +184,18 @@ mod tests {
     proptest! {
         #[test]
         fn never_panics_and_never_tells_a_key(words in proptest::collection::vec("\\PC*", 0..5),
-                                             key in "sk_live_[a-zA-Z0-9]{20}", at in 0..5usize,
+                                             key in "(sk_live_|live_|)[a-z]{8}[0-9][A-Z][a-zA-Z0-9]{10}", at in 0..5usize,
                                              front in FRONTS, behind in "(/x|://x|\\?y| |)") {
             let mut words = words;
+            let hidden = key.trim_start_matches("sk_").trim_start_matches("live_");
             let word = format!("{front}{key}{behind}");
             words.insert(at.min(words.len()), word.clone());
             if let Err(error) = ClerkProxy::parse(&words) {
-                prop_assert!(!error.to_string().contains(&key[8..]), "{}", error);
+                prop_assert!(!error.to_string().contains(hidden), "{}", error);
             }
             let source = Source::parse(&word);
             let told = format!("{source} {source:?}");
-            prop_assert!(!told.contains(&key[8..]), "{}", told);
+            prop_assert!(!told.contains(hidden), "{}", told);
         }
     }
 }

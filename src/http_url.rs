@@ -23,15 +23,15 @@ pub enum UrlFault {
     Fragment,
     /// `$name`.
     Variable,
-    /// `$name` elsewhere than in the host.
+    /// `$name` outside the host.
     VariableOutsideHost,
     /// `$1`, which any regular expression replaces.
     Capture,
-    /// A blank, a control character or a byte above 0x7e.
+    /// A space, a control character or a byte above 0x7e.
     NotAscii,
     /// A path that a browser or nginx would change: `//`, dot segments, `%`, `\`.
     Path(String),
-    /// What else the URL standard forbids, in its words.
+    /// Anything else that the URL standard forbids, in its words.
     Malformed(String),
     /// A socket's path that is missing or relative.
     UnixSocket,
@@ -50,13 +50,15 @@ impl fmt::Display for UrlFault {
             Self::Fragment => f.write_str("it has a fragment"),
             Self::Variable => f.write_str("variables are not supported here"),
             Self::Capture => {
-                f.write_str("\"$1\" changes with each regular expression, name the capture")
+                f.write_str("\"$1\" changes with each regular expression, use a named capture")
             }
-            Self::VariableOutsideHost => f.write_str("variables can stand in its host alone"),
-            Self::NotAscii => f.write_str("it has a blank or a character outside ASCII"),
-            Self::Path(path) => write!(f, "its path \"{}\" is not in plain form", shown(path)),
+            Self::VariableOutsideHost => f.write_str("only its host may contain variables"),
+            Self::NotAscii => f.write_str("it contains a space or a character outside ASCII"),
+            Self::Path(path) => write!(f, "its path \"{}\" is not normalized", shown(path)),
             Self::Malformed(why) => f.write_str(why),
-            Self::UnixSocket => f.write_str("it has no absolute path of a socket after \"unix:\""),
+            Self::UnixSocket => {
+                f.write_str("the absolute path of a socket is missing after \"unix:\"")
+            }
         }
     }
 }
@@ -67,7 +69,7 @@ pub fn parse_http_url(typed: &str) -> Result<(Url, &str), UrlFault> {
     if typed.contains('$') {
         return Err(UrlFault::Variable);
     }
-    // The URL standard drops blanks at the ends and new lines anywhere; headers would keep them.
+    // The URL standard drops spaces at the ends and new lines anywhere; headers would keep them.
     if !typed.bytes().all(|b| b.is_ascii_graphic()) {
         return Err(UrlFault::NotAscii);
     }
@@ -92,7 +94,7 @@ pub fn parse_http_url(typed: &str) -> Result<(Url, &str), UrlFault> {
     if typed.contains('?') {
         return Err(UrlFault::Query);
     }
-    // The standard takes more than names have; what is left over could mean something elsewhere.
+    // The standard accepts characters that no name contains and that other readers may take for syntax.
     if !authority.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._:[]".contains(&b)) {
         return Err(UrlFault::Malformed("invalid character in the host".to_owned()));
     }
@@ -100,21 +102,21 @@ pub fn parse_http_url(typed: &str) -> Result<(Url, &str), UrlFault> {
     if authority.ends_with(':') || url.port() == Some(0) {
         return Err(UrlFault::Malformed("invalid port number".to_owned()));
     }
-    // It reads numbers as addresses: "2" is 0.0.0.2.
     let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
     // An empty label is left where a variable of a name like "$tenant.app.dev" is empty.
     let labels_are_empty = host.starts_with('.') || host.contains("..");
     if labels_are_empty {
         return Err(UrlFault::Malformed("empty label in the host".to_owned()));
     }
+    // The standard reads numbers as addresses: "2" is 0.0.0.2.
     if !authority.starts_with('[')
         && url.host_str().is_none_or(|read| !read.eq_ignore_ascii_case(host))
     {
-        return Err(UrlFault::Malformed("its host is not in plain form".to_owned()));
+        return Err(UrlFault::Malformed("its host is not normalized".to_owned()));
     }
     let path = &rest[authority.len()..];
     let plain = path.trim_end_matches('/');
-    // What the parser would change, nginx or a browser reads in another way than the user.
+    // Where the parser changes a path, nginx or a browser may read it differently than the user.
     if url.path().trim_end_matches('/') != plain || plain.contains("//") || plain.contains('%') {
         return Err(UrlFault::Path(path.to_owned()));
     }

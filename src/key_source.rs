@@ -39,13 +39,23 @@ impl Source {
     /// What is wrong with the text itself, wherever it leads.
     pub fn fault(&self) -> Option<KeyFault> {
         match self {
+            Self::File(name) | Self::Env(name) if name.starts_with(['"', '\'']) => {
+                Some(KeyFault::Quoted)
+            }
             Self::File(name) | Self::Env(name) => {
                 SecretKey::parse(name.as_bytes()).is_ok().then_some(KeyFault::NotAName)
             }
             Self::Expression(text) => expression_fault(text),
-            Self::Literal(_) | Self::Default => None,
+            Self::Literal(text) => is_name_of_variable(text).then_some(KeyFault::Name),
+            Self::Default => None,
         }
     }
+}
+
+/// Whether the text is a name as environment variables have them, and no key.
+fn is_name_of_variable(text: &str) -> bool {
+    text.contains('_')
+        && text.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_')
 }
 
 /// What is wrong with an expression that can be no variable of nginx.
@@ -117,7 +127,16 @@ mod tests {
     #[test]
     fn faults() {
         let fault = |typed| Source::parse(typed).fault();
-        assert_eq!(fault("$clerk_key"), None);
+        for typed in ["$clerk_key", "file:/k", "env:K", "sk_live_a", "SK", ""] {
+            assert_eq!(fault(typed), None, "{typed}");
+        }
+        for typed in ["file:sk_live_Two", "env:sk_live_Two"] {
+            assert_eq!(fault(typed), Some(KeyFault::NotAName));
+        }
+        for typed in ["file:\"/k\"", "env:'K'"] {
+            assert_eq!(fault(typed), Some(KeyFault::Quoted));
+        }
+        assert_eq!(fault("CLERK_SECRET_KEY"), Some(KeyFault::Name));
         assert_eq!(fault("$sk_live_Two"), Some(KeyFault::Dollar));
         assert_eq!(fault("x${1}"), Some(KeyFault::Capture));
         for text in ["$CLERK_SECRET_KEY", "${CLERK_SECRET_KEY}"] {

@@ -14,13 +14,19 @@
 //!                  directive       the words of a `clerk_proxy` line
 //!                  recipe_values   the recipe filled in for one location
 //!                  recipe          the stock directives that the line stands for
-//!                  error, warning  every sentence a user can be shown
+//!                  error           mistakes in the words of our directives
+//!                  conflict        mistakes around a `clerk_proxy` line
+//!                  failure         what this system or this nginx lacks
+//!                  warning         what works and will hurt
+//!                  location        whether a location is that of the public URL
 //!                  proxy_url       the public URL
 //!                  frontend_api    where the Frontend API is
 //!                  http_url        what both have in common
 //!                  key_source      where the key comes from
 //!                  secret_key      the form of a key
 //!                  shown           values as they may be printed
+//!                  configuration_text  where a directive stands in a file
+//!                  variable_names  the variables in a text
 //!                  buffer_sizes    sizes that go with those of the user
 //!                  client_ip       the client's address in what a CDN sends
 //!                  upstream_uri    request URI ─► upstream URI
@@ -39,13 +45,17 @@
 
 mod buffer_sizes;
 mod client_ip;
+mod configuration_text;
+mod conflict;
 mod directive;
 mod error;
 mod error_body;
+mod failure;
 mod frontend_api;
 mod hop_by_hop;
 mod http_url;
 mod key_source;
+mod location;
 mod proxy_url;
 mod public_script;
 mod recipe;
@@ -56,6 +66,7 @@ mod request_headers;
 mod secret_key;
 mod shown;
 mod upstream_uri;
+mod variable_names;
 mod warning;
 
 #[cfg(not(test))]

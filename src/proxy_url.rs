@@ -1,6 +1,7 @@
 //! The public proxy URL, `https://app.dev/__clerk`: what the Clerk Dashboard has and what browsers call.
 
 use crate::http_url::{parse_http_url, UrlFault};
+use crate::variable_names::variable_names;
 
 /// A proxy URL that can be used, and what follows from it.
 #[derive(Clone, Debug, PartialEq)]
@@ -46,13 +47,9 @@ impl ProxyUrl {
         met && !value.contains('$') && !value.ends_with('/')
     }
 
-    /// Whether the host holds this variable.
+    /// Whether the host holds this variable, named in small letters.
     pub fn has_variable(&self, name: &str) -> bool {
-        let mut parts = self.text.split('$').skip(1).map(|part| part.trim_start_matches('{'));
-        let end = |part: &str| {
-            part.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(part.len())
-        };
-        parts.any(|part| part[..end(part)].eq_ignore_ascii_case(name))
+        variable_names(&self.text).any(|other| other == name)
     }
 
     /// The value of `Clerk-Proxy-Url`: the URL as typed, without trailing slashes.
@@ -73,37 +70,6 @@ impl ProxyUrl {
     /// The path that is stripped from requests: empty, or `/` and more without a slash at the end.
     pub fn prefix(&self) -> &str {
         &self.text[self.prefix_at..]
-    }
-
-    /// Whether requests below this URL can reach the prefix location `name`, and nothing else does but a
-    /// longer name at the same place, such as `/__clerkfoo` in `location /__clerk`.
-    pub fn fits(&self, name: &str) -> bool {
-        match name.strip_prefix(self.prefix()) {
-            Some("") => true,
-            Some(rest) => rest.starts_with('/'),
-            None => false,
-        }
-    }
-}
-
-impl ProxyUrl {
-    /// Whether the prefix location `name` has more than what lies below this URL.
-    pub fn is_inside(&self, name: &str) -> bool {
-        self.prefix().starts_with(name) && self.prefix().len() > name.len()
-    }
-
-    /// Whether the Frontend API may have what the prefix location `name` asks it for, once the path of this URL is cut
-    /// off. Its paths below these names change; the names hardly do.
-    pub fn leads_somewhere(&self, name: &str) -> bool {
-        const KNOWN: [&str; 5] = ["npm", "oauth", ".well-known", "api_keys", "v"];
-        let rest = name.strip_prefix(self.prefix()).unwrap_or(name).trim_start_matches('/');
-        match rest.split_once('/') {
-            Some((first, _)) => {
-                let is_version = first.starts_with('v') && first[1..].parse::<u8>().is_ok();
-                is_version || KNOWN.contains(&first)
-            }
-            None => rest.starts_with('v') || KNOWN.iter().any(|known| known.starts_with(rest)),
-        }
     }
 }
 
@@ -202,8 +168,8 @@ mod tests {
             ("https://app.dev:99999/x", UrlFault::Malformed("invalid port number".into())),
             ("https://app.dev:0/x", UrlFault::Malformed("invalid port number".into())),
             ("https://app.dev:/x", UrlFault::Malformed("invalid port number".into())),
-            ("https://2/x", UrlFault::Malformed("its host is not in plain form".into())),
-            ("https://0x7f.1:80/x", UrlFault::Malformed("its host is not in plain form".into())),
+            ("https://2/x", UrlFault::Malformed("its host is not normalized".into())),
+            ("https://0x7f.1:80/x", UrlFault::Malformed("its host is not normalized".into())),
             ("https://{x}/x", UrlFault::Malformed("invalid character in the host".into())),
             // Debug builds of the parser of URLs panic at this one.
             ("https://appM%de/x", UrlFault::Malformed("invalid character in the host".into())),
@@ -246,37 +212,6 @@ mod tests {
             "https://app_dev,b.dev/x",
         ] {
             assert!(!url.is_met_by(value), "{value}");
-        }
-    }
-
-    #[test]
-    fn locations() {
-        let url = ProxyUrl::parse("https://app.dev/__clerk").unwrap();
-        for name in ["/__clerk", "/__clerk/", "/__clerk/v1", "/__clerk/npm/"] {
-            assert!(url.fits(name), "{name}");
-        }
-        for name in ["/", "/__cler", "/__clerkfoo", "/api/", ""] {
-            assert!(!url.fits(name), "{name}");
-        }
-        let root = ProxyUrl::parse("https://clerk.app.dev/").unwrap();
-        assert!(root.fits("/") && root.fits("/v1/"));
-        assert!(url.is_inside("/") && url.is_inside("/__") && !url.is_inside("/__clerk"));
-        for (url, name, leads) in [
-            (&url, "/__clerk", true),
-            (&url, "/__clerk/", true),
-            (&url, "/__clerk/v1", true),
-            (&url, "/__clerk/v1/client", true),
-            (&url, "/__clerk/npm/", true),
-            (&url, "/__clerk/n", true),
-            (&url, "/__clerk/__clerk/", false),
-            (&url, "/__clerk/x", false),
-            (&root, "/", true),
-            (&root, "/v2/", true),
-            (&root, "/.well-known/", true),
-            (&root, "/__clerk/", false),
-            (&root, "/vx/", false),
-        ] {
-            assert_eq!(url.leads_somewhere(name), leads, "{} {name}", url.as_str());
         }
     }
 

@@ -5,13 +5,13 @@ use std::borrow::Cow;
 use zeroize::Zeroizing;
 
 use crate::buffer_sizes::Sizes;
-use crate::directive::InForce;
+use crate::directive::Effective;
 
 /// The values of the `{names}` for one location.
 #[derive(Debug)]
 pub struct Values<'a> {
-    /// What is in force.
-    pub line: &'a InForce,
+    /// What is effective there.
+    pub line: &'a Effective,
     /// Whether ORIGIN names an `upstream {}` block of the user.
     pub in_block: bool,
     /// Whether the certificate of the Frontend API is verified, where TLS is spoken.
@@ -106,7 +106,7 @@ mod tests {
 
     /// The upstream, the location and what a cache adds as a user would write them.
     fn printed() -> [String; 3] {
-        let line = InForce {
+        let line = Effective {
             warm: 1,
             url: ProxyUrl::parse("https://app.dev/__clerk").unwrap(),
             key: Key::Known(SecretKey::parse(b"sk_live_KEY").unwrap()),

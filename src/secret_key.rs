@@ -34,13 +34,21 @@ pub enum KeyFault {
     Hidden,
     /// Spaces, tabs or further lines.
     Blank,
-    /// Any other character that keys never have.
+    /// The path of a file.
+    Path,
+    /// The name of an environment variable.
+    Name,
+    /// `NAME=` before the key, as in a file of environment variables.
+    Assignment,
+    /// Any other character that no key contains.
     Character,
     /// The key itself where the name of its source is expected.
     NotAName,
+    /// Quotes inside a word, which nginx keeps.
+    Quoted,
     /// Something that does not begin as secret keys do.
     Form,
-    /// A `$` in front of the key itself.
+    /// A `$` before the key itself.
     Dollar,
     /// `$1`, which any regular expression replaces.
     Capture,
@@ -72,18 +80,31 @@ impl fmt::Display for KeyFault {
             Self::Hidden => f.write_str(
                 "it is hidden by asterisks, let the Clerk Dashboard reveal the key before you copy it",
             ),
-            Self::Blank => f.write_str("it has blanks or several lines, write the key alone"),
+            Self::Blank => f.write_str("it contains spaces or several lines, write the key alone"),
+            Self::Path => f.write_str(
+                "it looks like the path of a file, write \"file:PATH\" to read the key from it",
+            ),
+            Self::Name => f.write_str(
+                "it looks like the name of an environment variable, write \"env:NAME\"",
+            ),
+            Self::Assignment => f.write_str("it has \"NAME=\" before the key, write the key alone"),
+            Self::Quoted => f.write_str(
+                "nginx takes quotes inside a word as part of the value, write them around the whole word or \
+                 leave them out",
+            ),
             Self::Character => {
                 f.write_str(
-                    "it has a character other than letters, digits, \"_\" and \"-\", write the key alone",
+                    "it contains a character other than letters, digits, \"_\" and \"-\", write the key alone",
                 )
             }
             Self::NotAName => {
-                f.write_str("this is the key itself, write it without \"file:\" or \"env:\"")
+                f.write_str(
+                "it is the key itself, put the key into a file of mode 600 and write \"file:PATH\"",
+            )
             }
-            Self::Dollar => f.write_str("it has a \"$\", which keys have not, write the key alone"),
+            Self::Dollar => f.write_str("it contains \"$\", which no key does, write the key alone"),
             Self::Capture => {
-                f.write_str("\"$1\" changes with each regular expression, name the capture")
+                f.write_str("\"$1\" changes with each regular expression, use a named capture")
             }
             Self::ShellVariable => write!(
                 f,
@@ -108,6 +129,9 @@ impl SecretKey {
         if line.is_empty() {
             return Err(KeyFault::Empty);
         }
+        if bytes.split(|&b| b == b'\n').any(is_assignment) {
+            return Err(KeyFault::Assignment);
+        }
         if line.iter().any(u8::is_ascii_whitespace) {
             return Err(KeyFault::Blank);
         }
@@ -116,6 +140,9 @@ impl SecretKey {
         }
         if line.contains(&b'*') || line.windows(3).any(|w| w == "•".as_bytes()) {
             return Err(KeyFault::Hidden);
+        }
+        if line.contains(&b'/') {
+            return Err(KeyFault::Path);
         }
         let text = std::str::from_utf8(line).map_err(|_| KeyFault::Character)?;
         if !text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-') {
@@ -149,6 +176,14 @@ impl SecretKey {
     pub fn expose(&self) -> &str {
         &self.0
     }
+}
+
+/// Whether a line of a file gives a key a name, as a shell or `.env` file does.
+fn is_assignment(line: &[u8]) -> bool {
+    let line = line.strip_prefix(b"export ").unwrap_or(line);
+    let is_of_name = |b: &u8| b.is_ascii_alphanumeric() || *b == b'_';
+    let name = line.split(|&b| b == b'=').next().filter(|name| name.len() < line.len());
+    name.is_some_and(|name| !name.is_empty() && name.iter().all(is_of_name))
 }
 
 #[cfg(test)]
@@ -186,6 +221,12 @@ mod tests {
             ("pk_live_YXBwLmRldiQ", KeyFault::Publishable),
             ("sk_live_***", KeyFault::Hidden),
             ("sk_live_••••", KeyFault::Hidden),
+            ("CLERK_SECRET_KEY=sk_live_a", KeyFault::Assignment),
+            ("A=b c\nexport CLERK_SECRET_KEY='sk_live_a'\n", KeyFault::Assignment),
+            ("CLERK_SECRET_KEY=", KeyFault::Assignment),
+            ("=sk_live_a", KeyFault::Character),
+            ("/run/secrets/key", KeyFault::Path),
+            ("conf/key\n", KeyFault::Path),
             ("$clerk_key", KeyFault::Character),
             ("sk_live_a\"b", KeyFault::Character),
             ("sk_live_ä", KeyFault::Character),

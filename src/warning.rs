@@ -40,7 +40,7 @@ impl fmt::Display for Warning {
         match self {
             Self::DevelopmentKey { directive, source } => write!(
                 f,
-                "{source} in \"{directive}\" is that of a development instance, which Clerk does not proxy, \
+                "{source} in \"{directive}\" belongs to a development instance, which Clerk does not proxy, \
                  write the key that begins with \"sk_live_\""
             ),
             Self::ReadableKeyFile { directive, path } => {
@@ -53,13 +53,13 @@ impl fmt::Display for Warning {
             }
             Self::ReadableConfiguration { directive } => write!(
                 f,
-                "literal key in \"{directive}\" can be read by every user of this machine, as this file \
-                 can, write \"file:PATH\" and the key into a file of mode 600"
+                "literal key in \"{directive}\" is in a file that every user of this machine can read, put \
+                 the key into a file of mode 600 and write \"file:PATH\""
             ),
             Self::PlainUrl { url } => write!(
                 f,
-                "URL \"{}\" in \"clerk_proxy\" is without TLS, which browsers and Clerk expect of a proxy, \
-                 write \"https://\"",
+                "URL \"{}\" in \"clerk_proxy\" does not use TLS, which browsers and Clerk expect, write \
+                 \"https://\"",
                 shown(url)
             ),
             Self::HttpHost { url } => write!(
@@ -90,18 +90,19 @@ impl fmt::Display for Warning {
             ),
             Self::Unauthorized { directive } => write!(
                 f,
-                "\"{directive}\" in force at \"clerk_proxy\" answers with 401, which signs users out, \
+                "\"{directive}\" applies to \"clerk_proxy\" and answers 401, which signs users out, \
                  write \"{directive} off\" in this location"
             ),
             Self::Beside { line, effect } => {
                 write!(f, "\"{}\" beside \"clerk_proxy\" {effect}, remove it", shown(line))
             }
             Self::HostNotFound { server, block } => {
+                let server = shown(server);
                 write!(f, "host not found in upstream \"{server}\" of \"clerk_proxy\", ")?;
                 if let Some(name) = block {
-                    write!(f, "and there is no \"upstream {name}\" block, ")?;
+                    write!(f, "and there is no \"upstream {}\" block, ", shown(name))?;
                 }
-                f.write_str("its requests get 502 until the name can be resolved")
+                f.write_str("requests get 502 until the name can be resolved")
             }
         }
     }

@@ -4,7 +4,7 @@
 #![no_main]
 
 use clerk_nginx_fuzz::buffer_sizes::{Sizes, UserSizes};
-use clerk_nginx_fuzz::directive::{parse_origin, parse_warm, ClerkProxy, InForce};
+use clerk_nginx_fuzz::directive::{parse_origin, parse_warm, ClerkProxy, Effective};
 use clerk_nginx_fuzz::key_source::Key;
 use clerk_nginx_fuzz::recipe::RECIPE;
 use clerk_nginx_fuzz::recipe_values::Values;
@@ -18,7 +18,7 @@ fn assert_fills(line: ClerkProxy) {
     let key = Key::Known(SecretKey::parse(b"sk_live_x").expect("a key"));
     let origin = line.origin.unwrap_or_default();
     let ClerkProxy { url, keepalive, .. } = line;
-    let line = InForce { url, key, origin, keepalive, client_ip: None, warm: 1 };
+    let line = Effective { url, key, origin, keepalive, client_ip: None, warm: 1 };
     let buffers = Sizes::beside(UserSizes::default());
     for (in_block, verified) in [(false, false), (false, true), (true, true)] {
         let values = Values { line: &line, in_block, verified, ca_bundle: "/ca.pem", buffers };

@@ -16,6 +16,8 @@ pub mod hop_by_hop;
 pub mod http_url;
 #[path = "../../src/key_source.rs"]
 pub mod key_source;
+#[path = "../../src/location.rs"]
+pub mod location;
 #[path = "../../src/proxy_url.rs"]
 pub mod proxy_url;
 #[path = "../../src/recipe.rs"]

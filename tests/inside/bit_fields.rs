@@ -34,7 +34,7 @@ fn in_use() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     filled! {
         ngx_buf_t: set_last_buf set_last_in_chain;
         ngx_event_t: set_cancelable set_ready set_timer_set;
-        ngx_http_core_loc_conf_t: set_named set_noname;
+        ngx_http_core_loc_conf_t: set_exact_match set_named set_noname;
         ngx_http_headers_in_t: set_chunked;
         ngx_http_request_t: set_http_major set_http_minor set_valid_unparsed_uri;
         ngx_http_upstream_conf_t: set_cache;

@@ -3,7 +3,7 @@
 use std::ffi::{c_char, c_void};
 use std::ptr;
 
-use crate::error::Error;
+use crate::failure::Failure;
 use crate::nginx::base::ffi::{ngx_conf_t, ngx_int_t};
 use crate::nginx::base::guard;
 use crate::nginx::base::parser::{ConfExt, Stop};
@@ -59,10 +59,10 @@ fn run<T>(
     let before = reserve::taken();
     match guard::catch(callback, || body(cf)) {
         Ok(Ok(value)) if reserve::taken() == before => return Some(value),
-        Ok(Ok(_)) => cf.emerg(&Error::NoMemory.to_string()),
+        Ok(Ok(_)) => cf.emerg(&Failure::NoMemory.to_string()),
         Ok(Err(Stop::Logged)) => {}
         Ok(Err(Stop::Error(error))) => cf.emerg(&error.to_string()),
-        Err(what) => cf.emerg(&Error::Internal(what).to_string()),
+        Err(what) => cf.emerg(&Failure::Internal(what).to_string()),
     }
     None
 }

@@ -13,3 +13,4 @@ pub mod pool;
 pub mod reserve;
 pub mod status;
 pub mod timer;
+pub mod variables;

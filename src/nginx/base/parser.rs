@@ -25,9 +25,9 @@ pub enum Stop {
     Logged,
 }
 
-impl From<Error> for Stop {
-    fn from(error: Error) -> Self {
-        Self::Error(error)
+impl<E: Into<Error>> From<E> for Stop {
+    fn from(error: E) -> Self {
+        Self::Error(error.into())
     }
 }
 
@@ -42,6 +42,21 @@ pub struct Place {
 }
 
 impl Place {
+    /// A line of a file whose name lives as long as the configuration.
+    pub fn new(file: ngx_str_t, line: usize) -> Self {
+        Self { file, line }
+    }
+
+    /// Another line of the file.
+    pub fn in_line(self, line: usize) -> Self {
+        Self { line, ..self }
+    }
+
+    /// The line with the end of the directive.
+    pub fn line(&self) -> usize {
+        self.line
+    }
+
     /// The file.
     pub fn path(&self) -> &Path {
         Path::new(OsStr::from_bytes(self.file.as_bytes()))

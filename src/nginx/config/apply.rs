@@ -8,8 +8,9 @@ use std::path::Path;
 
 use crate::buffer_sizes::Sizes;
 use crate::client_ip::Form;
-use crate::directive::InForce;
-use crate::error::Error;
+use crate::conflict::Conflict;
+use crate::directive::Effective;
+use crate::failure::Failure;
 use crate::key_source::Key;
 use crate::nginx::base::expression::Expression;
 use crate::nginx::base::ffi::{
@@ -48,7 +49,7 @@ pub struct Block<'a> {
     /// The location.
     pub level: Level,
     /// What is in force for it.
-    pub line: &'a InForce,
+    pub line: &'a Effective,
     /// Where its `clerk_proxy` line stands.
     pub place: Place,
     /// What the user wrote in the location itself.
@@ -68,16 +69,16 @@ impl Block<'_> {
         let line = self.line;
         // A handler that was set after ours would win silently.
         if !is_same(core.handler, Some(handler::content_handler)) {
-            return Err(Error::OtherHandler { location: location_name(core) }.into());
+            return Err(Conflict::OtherHandler { location: location_name(core) }.into());
         }
         if line.origin.tls && !self.stock.has("proxy_ssl_verify") {
-            return Err(Error::MissingModule("ngx_http_ssl_module").into());
+            return Err(Failure::MissingModule("ngx_http_ssl_module").into());
         }
         let in_force = self.written_here.within(outer);
         for &directive in CANNOT_BE_INHERITED {
             let here = self.stock.is_set(self.written_here, directive);
             if !here && self.stock.is_set(&in_force, directive) {
-                return Err(Error::Inherited { directive }.into());
+                return Err(Conflict::Inherited { directive }.into());
             }
         }
         let in_block = blocks::is_block(cf, &line.origin);
@@ -101,12 +102,6 @@ impl Block<'_> {
         let settings = self.stock.written_in(self.level).within(outer);
         let connection = self.stock.connection(&settings, line.origin.tls);
         let verified = line.origin.tls && !self.stock.is_off(&settings, "proxy_ssl_verify");
-        if line.origin.tls && !verified {
-            cf.warn(&Warning::Unverified);
-        }
-        if !line.origin.tls && !in_block && !line.origin.is_local() {
-            cf.warn(&Warning::PlainUpstream { server: line.origin.server() });
-        }
         if !line.origin.tls {
             // nginx takes any `proxy_pass` with variables for one that may speak TLS.
             tls_context::do_not_verify(self.stock, self.level);
@@ -130,7 +125,7 @@ impl Block<'_> {
                 return Err(NO_MEMORY);
             }
         }
-        Ok(Proxy {
+        let proxy = Proxy {
             prefix: line.url.prefix().as_bytes().into(),
             base: has_line.then(|| line.origin.path.as_bytes().into()),
             delegate: if cache.is_some() { Some(cache::handler) } else { proxy },
@@ -154,7 +149,20 @@ impl Block<'_> {
             },
             warm,
             tls: line.origin.tls,
-        })
+        };
+        self.warn(cf, in_block, verified);
+        Ok(proxy)
+    }
+
+    /// Warns of connections that others may read or answer.
+    fn warn(&self, cf: &mut ngx_conf_t, in_block: bool, verified: bool) {
+        let origin = &self.line.origin;
+        if origin.tls && !verified {
+            cf.warn(&Warning::Unverified);
+        }
+        if !origin.tls && !in_block && !origin.is_local() {
+            cf.warn(&Warning::PlainUpstream { server: origin.server() });
+        }
     }
 
     /// What requests need of a cache.
@@ -209,12 +217,13 @@ impl Block<'_> {
                 continue;
             }
             let done = !by_user && self.set(cf, entry.directive, entry.arguments, values)?;
+            if !done && of_cache {
+                return Err(Conflict::BesideCache { what: entry.directive.to_owned() }.into());
+            }
             // Where nginx keeps the settings of caches at another place than is known, there can be none.
-            let unknown = entry.directive == "proxy_cache"
-                && self.stock.has("proxy_cache")
-                && !cache_rules::is_known(self.stock);
-            if !done && (of_cache || unknown) {
-                return Err(Error::BesideCache { what: entry.directive.to_owned() }.into());
+            let is_cache = entry.directive == "proxy_cache" && self.stock.has("proxy_cache");
+            if !done && is_cache && !cache_rules::is_known(self.stock) {
+                return Err(Failure::UnknownCache.into());
             }
             if !done && self.stock.has(entry.directive) && !seen.contains(&entry.directive) {
                 seen.push(entry.directive);
@@ -272,7 +281,7 @@ impl Block<'_> {
         let core = self.level.core();
         let delegate = core.handler.replace(handler::content_handler);
         if is_same(delegate, Some(handler::content_handler)) {
-            return Err(Error::Internal("proxy_pass was not taken".to_owned()).into());
+            return Err(Failure::Internal("proxy_pass was not taken".to_owned()).into());
         }
         Ok((delegate, name))
     }
@@ -284,7 +293,7 @@ impl Block<'_> {
     }
 }
 
-fn find_ca_bundle(line: &InForce, in_block: bool) -> Result<String, Error> {
+fn find_ca_bundle(line: &Effective, in_block: bool) -> Result<String, Failure> {
     // As with OpenSSL itself, the variable stands for all other places.
     let named = env::var("SSL_CERT_FILE").ok();
     let places = match &named {
@@ -293,5 +302,5 @@ fn find_ca_bundle(line: &InForce, in_block: bool) -> Result<String, Error> {
     };
     let found = places.iter().find(|path| Path::new(path).is_file());
     let host = || line.origin.tls_name(in_block).to_owned();
-    found.map(|&path| path.to_owned()).ok_or_else(|| Error::NoCaBundle { host: host() })
+    found.map(|&path| path.to_owned()).ok_or_else(|| Failure::NoCaBundle { host: host() })
 }

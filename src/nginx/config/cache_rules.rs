@@ -3,7 +3,7 @@
 use std::mem::offset_of;
 use std::ptr;
 
-use crate::error::Error;
+use crate::conflict::Conflict;
 use crate::nginx::base::ffi::{
     ngx_http_upstream_conf_t, NGX_CONF_UNSET, NGX_HTTP_UPSTREAM_IGN_CACHE_CONTROL,
     NGX_HTTP_UPSTREAM_IGN_EXPIRES, NGX_HTTP_UPSTREAM_IGN_SET_COOKIE, NGX_HTTP_UPSTREAM_IGN_VARY,
@@ -55,8 +55,8 @@ pub fn is_known(stock: &Stock) -> bool {
 }
 
 /// Finds what stands beside a cache and would let other replies into it, or mix them up.
-pub fn check(stock: &Stock, here: &UserSettings) -> Result<(), Error> {
-    let refused = |what: String| Err(Error::BesideCache { what });
+pub fn check(stock: &Stock, here: &UserSettings) -> Result<(), Conflict> {
+    let refused = |what: String| Err(Conflict::BesideCache { what });
     for (name, bit) in WARNINGS {
         if stock.has_bits(here, "proxy_ignore_headers", *bit as usize) {
             return refused(format!("proxy_ignore_headers {name}"));

@@ -1,6 +1,6 @@
 //! The request headers of a location, and what outer blocks may add to its replies.
 
-use crate::error::Error;
+use crate::conflict::Conflict;
 use crate::nginx::base::ffi::ngx_conf_t;
 use crate::nginx::base::parser::{ConfExt, Stop};
 use crate::nginx::config::apply::Block;
@@ -44,9 +44,9 @@ impl Block<'_> {
         cf: &mut ngx_conf_t,
         name: &str,
         value: &[u8],
-    ) -> Result<(), Error> {
+    ) -> Result<(), Conflict> {
         if let Some(instead) = recipe::instead_of_header(name) {
-            return Err(Error::OwnedHeader { name: name.to_owned(), instead });
+            return Err(Conflict::OwnedHeader { name: name.to_owned(), instead });
         }
         let value = String::from_utf8_lossy(value);
         if let Some(misfit) = misfit(name, &value, self.line.url.authority()) {

@@ -10,10 +10,10 @@ use zeroize::Zeroizing;
 
 use crate::error::Error;
 use crate::key_source::{Key, Source};
-use crate::nginx::base::expression::Expression;
 use crate::nginx::base::ffi::{ngx_conf_full_name, ngx_conf_t};
 use crate::nginx::base::parser::{ConfExt, Stop, NO_MEMORY};
 use crate::nginx::base::status::OK;
+use crate::nginx::config::named;
 use crate::secret_key::{KeyFault, SecretKey, DEFAULT_VARIABLE};
 use crate::warning::Warning;
 
@@ -23,8 +23,7 @@ pub fn read(cf: &mut ngx_conf_t, directive: &'static str, source: &Source) -> Re
         return Err(Error::SecretKey { directive, source: source.to_string(), fault }.into());
     }
     if let Source::Expression(text) = source {
-        // What is wrong with it is said here, where it stands.
-        Expression::compile(cf, text)?;
+        named::check(cf, directive, text)?;
         return Ok(Key::Expression(text.clone()));
     }
     // The environment of "nginx -s" is its own and has no key.
@@ -38,24 +37,23 @@ pub fn read(cf: &mut ngx_conf_t, directive: &'static str, source: &Source) -> Re
     };
     let error = |fault| Error::SecretKey { directive, source: source.to_string(), fault };
     let bytes = match source {
-        Source::Literal(key) => {
-            if all_can_read(cf.place().path()) {
-                cf.warn(&Warning::ReadableConfiguration { directive });
-            }
-            Ok(Zeroizing::new(key.as_bytes().to_vec()))
-        }
+        Source::Literal(key) => Ok(Zeroizing::new(key.as_bytes().to_vec())),
         Source::Env(name) => from_environment(name, KeyFault::NotSet),
-        Source::File(path) => {
-            if all_can_read(Path::new(path)) {
-                cf.warn(&Warning::ReadableKeyFile { directive, path: path.clone() });
-            }
-            read_file(path)
-        }
+        Source::File(path) => read_file(path),
         Source::Default | Source::Expression(_) => {
             from_environment(DEFAULT_VARIABLE, KeyFault::Missing)
         }
     };
     let key = bytes.and_then(|bytes| SecretKey::parse(&bytes)).map_err(error)?;
+    match source {
+        Source::Literal(_) if all_can_read(cf.place().path()) => {
+            cf.warn(&Warning::ReadableConfiguration { directive });
+        }
+        Source::File(path) if all_can_read(Path::new(path)) => {
+            cf.warn(&Warning::ReadableKeyFile { directive, path: path.clone() });
+        }
+        _ => {}
+    }
     if key.is_of_development() {
         cf.warn(&Warning::DevelopmentKey { directive, source: source.to_string() });
     }
@@ -70,7 +68,7 @@ fn read_file(path: &str) -> Result<Zeroizing<Vec<u8>>, KeyFault> {
     let unreadable = |why: std::io::Error| KeyFault::Unreadable(words(&why));
     // A pipe would make nginx wait.
     if !fs::metadata(path).map_err(unreadable)?.is_file() {
-        return Err(KeyFault::Unreadable("it is no regular file".to_owned()));
+        return Err(KeyFault::Unreadable("it is not a regular file".to_owned()));
     }
     fs::read(path).map(Zeroizing::new).map_err(unreadable)
 }
@@ -84,7 +82,8 @@ fn words(error: &std::io::Error) -> String {
     }
 }
 
-fn full_name(cf: &mut ngx_conf_t, path: &str) -> Result<String, Stop> {
+/// The path that nginx reads: a relative one starts where the configuration file is.
+pub fn full_name(cf: &mut ngx_conf_t, path: &str) -> Result<String, Stop> {
     let mut name = cf.copy(path)?;
     // SAFETY: the name ends with a zero byte; the cycle has its prefixes set.
     if unsafe { ngx_conf_full_name(cf.cycle, &raw mut name, 1) } != OK {

@@ -3,15 +3,16 @@
 use std::rc::Rc;
 
 use crate::client_ip::is_one_variable;
+use crate::conflict::Conflict;
 use crate::directive::{parse_origin, parse_warm, ClerkProxy};
 use crate::error::Error;
 use crate::key_source::Source;
-use crate::nginx::base::expression::Expression;
+use crate::location;
 use crate::nginx::base::ffi::{ngx_conf_t, ngx_http_core_loc_conf_t};
 use crate::nginx::base::module::{HttpModuleLocationConf, HttpModuleMainConf, Module};
 use crate::nginx::base::parser::{ConfExt, Stop, NO_MEMORY};
-use crate::nginx::config::key;
 use crate::nginx::config::state::{Defaults, Written};
+use crate::nginx::config::{citation, key, named};
 use crate::nginx::request::handler;
 use crate::nginx::stock::level::{location_name, Level};
 use crate::warning::Warning;
@@ -42,23 +43,26 @@ pub fn clerk_proxy(cf: &mut ngx_conf_t) -> Result<(), Stop> {
     }
     let line = ClerkProxy::parse(&cf.words()[1..])?;
     let core = Level::current(cf).ok_or(NO_MEMORY)?.core();
-    check_location(cf, core, &line)?;
+    let fit = check_location(core, &line)?;
     if core.handler.is_some() {
-        return Err(Error::OtherHandler { location: location_name(core) }.into());
+        let conflict = Conflict::OtherHandler { location: location_name(core) };
+        return citation::cite(cf, cf.place(), Err(conflict.into()));
     }
     core.handler = Some(handler::content_handler);
+    if line.url.has_variables() {
+        named::check(cf, CLERK_PROXY, line.url.as_str())?;
+    }
+    let read = |source| key::read(cf, CLERK_PROXY, source);
+    let key = line.key.as_ref().map(read).transpose()?;
     if line.url.scheme() == "http" {
         cf.warn(&Warning::PlainUrl { url: line.url.as_str().to_owned() });
     }
     if line.url.has_variable("http_host") {
         cf.warn(&Warning::HttpHost { url: line.url.as_str().to_owned() });
     }
-    if line.url.has_variables() {
-        // What is wrong with them is said here, where they stand.
-        Expression::compile(cf, line.url.as_str())?;
+    if let Some(warning) = fit {
+        cf.warn(&warning);
     }
-    let read = |source| key::read(cf, CLERK_PROXY, source);
-    let key = line.key.as_ref().map(read).transpose()?;
     own.written = Some(Written { line, key, place: cf.place() });
     let main = Module::main_conf_mut(cf).ok_or(NO_MEMORY)?;
     main.used = true;
@@ -86,6 +90,7 @@ pub fn clerk_proxy_client_ip(cf: &mut ngx_conf_t) -> Result<(), Stop> {
         if !is_one_variable(&text) {
             return Err(Error::ClientIp(text).into());
         }
+        named::check(cf, CLIENT_IP, &text)?;
         Ok(text.into())
     };
     set_default(cf, CLIENT_IP, |defaults| &mut defaults.client_ip, read)
@@ -116,24 +121,20 @@ fn set_default<T>(
     Ok(())
 }
 
+/// Whether the location is that of the proxy URL, and what there is to say if it is in part. Locations by regular
+/// expression or by name may be anything.
 fn check_location(
-    cf: &mut ngx_conf_t,
     core: &ngx_http_core_loc_conf_t,
     line: &ClerkProxy,
-) -> Result<(), Error> {
+) -> Result<Option<Warning>, Conflict> {
     if core.named() == 1 || core.noname() == 1 || !core.regex.is_null() {
-        return Ok(());
+        return Ok(None);
     }
-    let (location, url) = (location_name(core), &line.url);
-    let text = url.as_str().to_owned();
-    if !url.fits(&location) {
-        let (prefix, wide) = (url.prefix().to_owned(), url.is_inside(&location));
-        return Err(Error::Location { url: text, prefix, location, wide });
+    let (location, url) = (location_name(core), line.url.as_str().to_owned());
+    if let Err(misfit) = location::check(&line.url, &location, core.exact_match() == 1) {
+        let prefix = line.url.prefix().to_owned();
+        return Err(Conflict::Location { url, prefix, location, misfit });
     }
-    if !url.leads_somewhere(&location) {
-        let origin = &text[..text.len() - url.prefix().len()];
-        let better = format!("{origin}{}", location.trim_end_matches('/'));
-        cf.warn(&Warning::Nowhere { url: text, location, better });
-    }
-    Ok(())
+    let better = location::better_url(&line.url, &location);
+    Ok(better.map(|better| Warning::Nowhere { url, location, better }))
 }

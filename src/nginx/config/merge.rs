@@ -6,15 +6,15 @@
 
 use std::rc::Rc;
 
-use crate::directive::InForce;
-use crate::error::Error;
+use crate::conflict::Conflict;
+use crate::directive::Effective;
 use crate::key_source::{Key, Source};
 use crate::nginx::base::ffi::ngx_conf_t;
 use crate::nginx::base::module::{Filter, HttpModuleLocationConf, HttpModuleMainConf, Module};
 use crate::nginx::base::parser::{ConfExt, Place, Stop, NO_MEMORY};
 use crate::nginx::config::apply::Block;
 use crate::nginx::config::state::{Defaults, LocConf, Written};
-use crate::nginx::config::{advice, key, lines};
+use crate::nginx::config::{advice, citation, key, lines, named};
 use crate::nginx::request::{filter, handler};
 use crate::nginx::stock::directives::Stock;
 use crate::nginx::stock::level::{self, is_same, location_name, Level};
@@ -47,7 +47,7 @@ pub fn merge(cf: &mut ngx_conf_t, outer: &mut LocConf, own: &mut LocConf) -> Res
         let stock = around.cache.as_ref().map_or(around.delegate, |cache| cache.next);
         if is_same(core.handler, stock) {
             let location = around.location.clone();
-            let error = Error::NestedProxyPass { location };
+            let error = Conflict::NestedProxyPass { location };
             return citing(cf, around.place, |_| Err(error.into()));
         }
         // `if` and `limit_except` are blocks of the same location.
@@ -63,7 +63,8 @@ pub fn merge(cf: &mut ngx_conf_t, outer: &mut LocConf, own: &mut LocConf) -> Res
         let line = in_force_with(cf, written, defaults)?;
         let block = Block { stock: &stock, level, line: &line, place, written_here: &written_here };
         let common = &mut Module::main_conf_mut(cf).ok_or(NO_MEMORY)?.common;
-        block.apply(cf, outer_settings, common)
+        let proxy = block.apply(cf, outer_settings, common);
+        citation::cite(cf, place, proxy)
     });
     let proxy = Rc::new(proxy?);
     own.inside = Some(Rc::clone(&proxy));
@@ -76,7 +77,7 @@ fn in_force_with(
     cf: &mut ngx_conf_t,
     written: Written,
     defaults: &Defaults,
-) -> Result<InForce, Stop> {
+) -> Result<Effective, Stop> {
     let Written { line, key, .. } = written;
     let key = match (key, &defaults.key) {
         (Some(key), _) => key,
@@ -86,7 +87,7 @@ fn in_force_with(
     let origin = line.origin.or_else(|| defaults.origin.as_deref().cloned()).unwrap_or_default();
     let client_ip = defaults.client_ip.as_deref().map(str::to_owned);
     let (keepalive, warm) = (line.keepalive, defaults.warm.unwrap_or(1));
-    Ok(InForce { url: line.url, key, origin, keepalive, client_ip, warm })
+    Ok(Effective { url: line.url, key, origin, keepalive, client_ip, warm })
 }
 
 /// Finishes one block, once the proxy module has merged it.
@@ -104,7 +105,7 @@ pub fn complete(cf: &mut ngx_conf_t) -> Result<(), Stop> {
         return match name.filter(|name| main.common.upstreams.verifies(name)) {
             Some(name) => {
                 let location = location_name(level.core());
-                Err(Error::UnverifiedBlock { name, location }.into())
+                Err(Conflict::UnverifiedBlock { name, location }.into())
             }
             None => Ok(()),
         };
@@ -122,7 +123,7 @@ pub fn complete(cf: &mut ngx_conf_t) -> Result<(), Stop> {
         let name = level::server_name(cf);
         if matches!(&*name, "" | "_") || name.contains(['*', '~']) {
             let url = url.as_str().to_owned();
-            return citing(cf, proxy.place, |_| Err(Error::ServerName { url, name }.into()));
+            return citing(cf, proxy.place, |_| Err(Conflict::ServerName { url, name }.into()));
         }
     }
     proxy.context.map_or(Ok(()), |context| context.complete(level))?;
@@ -167,6 +168,7 @@ fn stock(cf: &mut ngx_conf_t) -> Result<Option<Rc<Stock>>, Stop> {
 /// Takes part in replies and upstreams, once nginx has merged and set up all; not at all where no location needs it.
 pub fn finish(cf: &mut ngx_conf_t) -> Result<(), Stop> {
     let main = Module::main_conf(cf).ok_or(NO_MEMORY)?;
+    named::check_all(cf, &main.named)?;
     if main.used {
         filter::install();
     }

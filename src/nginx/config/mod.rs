@@ -4,8 +4,10 @@
 pub mod advice;
 pub mod apply;
 pub mod cache_rules;
+pub mod citation;
 pub mod headers;
 pub mod key;
 pub mod lines;
 pub mod merge;
+pub mod named;
 pub mod state;

@@ -9,6 +9,7 @@ use crate::key_source::Key;
 use crate::nginx::base::module::{HttpModuleLocationConf, HttpModuleMainConf, Module};
 use crate::nginx::base::parser::Place;
 use crate::nginx::config::apply::Common;
+use crate::nginx::config::named::Named;
 use crate::nginx::request::proxy::Proxy;
 use crate::nginx::stock::directives::Stock;
 use crate::nginx::stock::level::Level;
@@ -26,6 +27,8 @@ pub struct MainConf {
     pub stock: Option<Rc<Stock>>,
     /// Where the first `clerk_proxy` stands.
     pub first: Option<Place>,
+    /// The variables that directives name.
+    pub named: Vec<Named>,
     /// Whether the log of any location has the headers of requests.
     pub logs_requests: bool,
     /// What locations share.

@@ -4,7 +4,7 @@
 use std::ffi::{c_char, c_void, CStr};
 use std::ptr::NonNull;
 
-use crate::error::Error;
+use crate::failure::Failure;
 use crate::nginx::base::ffi::{
     ngx_array_create, ngx_array_push, ngx_command_t, ngx_conf_t, ngx_http_module_t, ngx_module_t,
     ngx_str_t,
@@ -57,7 +57,8 @@ impl Stock {
     /// Looks all directives up.
     pub fn find(cf: &mut ngx_conf_t) -> Result<Self, Stop> {
         let mut directives: Vec<Directive> = Vec::new();
-        let proxy = find_module(cf, PROXY).ok_or(Error::MissingModule("ngx_http_proxy_module"))?;
+        let proxy =
+            find_module(cf, PROXY).ok_or(Failure::MissingModule("ngx_http_proxy_module"))?;
         let mut confs = Vec::new();
         for module in MODULES.iter().filter_map(|name| find_module(cf, name)).collect::<Vec<_>>() {
             // SAFETY: the context of a module of type NGX_HTTP_MODULE is an `ngx_http_module_t`; its
@@ -144,7 +145,7 @@ fn call(
     }
     // SAFETY: the table entry lives as long as its module.
     let set =
-        unsafe { command.as_ref() }.set.ok_or(Error::MissingModule("a directive's setter"))?;
+        unsafe { command.as_ref() }.set.ok_or(Failure::MissingModule("a directive's setter"))?;
     let saved = cf.args;
     cf.args = args;
     // SAFETY: this is how ngx_conf_handler calls it: the parser state with `args`, the table entry and the
@@ -163,7 +164,7 @@ fn call(
     if phrase == "is duplicate" {
         return Ok(false);
     }
-    Err(Error::Internal(format!("\"{name}\" directive {phrase}")).into())
+    Err(Failure::Internal(format!("\"{name}\" directive {phrase}")).into())
 }
 
 /// Calls a block directive of a module, such as `upstream`; `cf` has the text between the braces.
@@ -174,7 +175,7 @@ pub fn block(
     arguments: &[&[u8]],
 ) -> Result<(), Stop> {
     let command = find_module(cf, module).and_then(|module| find_command(module, name));
-    let command = command.ok_or(Error::MissingModule("ngx_http_upstream_module"))?;
+    let command = command.ok_or(Failure::MissingModule("ngx_http_upstream_module"))?;
     call(cf, command, std::ptr::null_mut(), name, arguments).map(|_| ())
 }
 

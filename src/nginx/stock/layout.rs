@@ -6,7 +6,7 @@ use std::ffi::CStr;
 use std::fs;
 use std::mem::{offset_of, MaybeUninit};
 
-use crate::error::Error;
+use crate::failure::Failure;
 use crate::nginx::base::ffi::{
     ngx_conf_t, ngx_connection_t, ngx_core_conf_t, ngx_create_pool, ngx_destroy_pool,
     ngx_hash_key_t, ngx_http_conf_ctx_t, ngx_http_core_loc_conf_t, ngx_http_core_main_conf_t,
@@ -55,7 +55,7 @@ const FIELDS: &[&[(&CStr, &str, usize)]] = &[
 ];
 
 /// Compares the fields of directives, before anything of the configuration is touched.
-pub fn check_directives(cf: &ngx_conf_t) -> Result<(), Error> {
+pub fn check_directives(cf: &ngx_conf_t) -> Result<(), Failure> {
     for &(module, name, expected) in FIELDS.iter().copied().flatten() {
         if let Some((_, found)) = directives::offset(cf, module, name) {
             compare(&format!("\"{name}\""), found, expected)?;
@@ -132,16 +132,16 @@ fn check_upstream(cf: &ngx_conf_t) -> Result<(), Stop> {
     Ok(())
 }
 
-fn compare(what: &str, found: usize, expected: usize) -> Result<(), Error> {
+fn compare(what: &str, found: usize, expected: usize) -> Result<(), Failure> {
     if found == expected {
         return Ok(());
     }
     Err(other(format!("{what} is at {found} instead of {expected}")))
 }
 
-fn other(difference: String) -> Error {
+fn other(difference: String) -> Failure {
     let running = running().unwrap_or_else(|| "this nginx".to_owned());
-    Error::OtherNginx { built_for: BUILT_FOR, running, difference }
+    Failure::OtherNginx { built_for: BUILT_FOR, running, difference }
 }
 
 /// What the running program calls itself, as `nginx -v` prints it.

@@ -7,7 +7,7 @@
 
 use std::mem::offset_of;
 
-use crate::error::Error;
+use crate::failure::Failure;
 use crate::nginx::base::ffi::{ngx_http_request_t, ngx_http_upstream_conf_t};
 use crate::nginx::base::parser::Stop;
 use crate::nginx::stock::directives::Stock;
@@ -75,7 +75,7 @@ impl Shared {
         // SAFETY: as above.
         unsafe {
             if (*self.lender).ssl.is_null() || (*self.lender).ssl_verify != 1 {
-                return Err(Error::Internal("no TLS context".to_owned()).into());
+                return Err(Failure::Internal("no TLS context".to_owned()).into());
             }
             let own = self.of(level);
             (*own).ssl = (*self.lender).ssl;

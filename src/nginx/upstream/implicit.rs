@@ -6,8 +6,9 @@ use std::collections::HashMap;
 use std::num::NonZeroU16;
 use std::rc::Rc;
 
-use crate::directive::InForce;
-use crate::error::Error;
+use crate::conflict::Conflict;
+use crate::directive::Effective;
+use crate::failure::Failure;
 use crate::frontend_api::Origin;
 use crate::nginx::base::ffi::ngx_conf_t;
 use crate::nginx::base::module::{HttpModuleServerConf, Module};
@@ -72,7 +73,7 @@ impl Upstreams {
     pub fn name(
         &mut self,
         cf: &mut ngx_conf_t,
-        line: &InForce,
+        line: &Effective,
         connection: Content,
         place: Place,
     ) -> Result<String, Stop> {
@@ -81,13 +82,13 @@ impl Upstreams {
         let key = Key { scheme: origin.scheme(), server: origin.server(), keepalive, connection };
         if let Some(name) = origin.block_name().filter(|_| blocks::is_block(cf, origin)) {
             if line.keepalive.is_some() {
-                return Err(Error::KeepaliveOfBlock { name: name.to_owned() }.into());
+                return Err(Conflict::KeepaliveOfBlock { name: name.to_owned() }.into());
             }
             // nginx keeps connections and TLS sessions by upstream: one that was not verified would serve
             // the other location.
             let first = self.blocks.entry(name.to_owned()).or_insert_with(|| key.clone());
             if let Some(differs) = first.difference(&key) {
-                return Err(Error::DividedBlock { name: name.to_owned(), differs }.into());
+                return Err(Conflict::DividedBlock { name: name.to_owned(), differs }.into());
             }
             blocks::guard_user_block(cf, name, origin.tls && is_verified(&key.connection));
             return Ok(name.to_owned());
@@ -142,7 +143,7 @@ impl Upstreams {
             let host = self.names.borrow_mut().follow(host, warning, place);
             Followed { names: Rc::clone(&self.names), host, port }
         });
-        let no_upstream = || Error::Internal("no upstream".to_owned());
+        let no_upstream = || Failure::Internal("no upstream".to_owned());
         let &block = blocks::all(cf).last().ok_or_else(no_upstream)?;
         // SAFETY: the last upstream is the one that was just made.
         let conf = Module::server_conf_mut(unsafe { &*block }).ok_or_else(no_upstream)?;

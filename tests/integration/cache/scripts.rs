@@ -361,12 +361,12 @@ fn lines_of_the_user_that_would_undo_it() {
             _ => line.to_owned(),
         };
         let message = format!(
-            "\"{what}\" conflicts with \"proxy_cache\" of \"clerk_proxy\", which keeps public scripts alone, \
-             by what the Frontend API says and by URI, remove one of the two"
+            "\"{what}\" beside \"proxy_cache\" conflicts with \"clerk_proxy\", which decides what is cached and \
+             under which key, remove \"{what}\""
         );
         for cache in ["proxy_cache c;", "proxy_cache $arg_x;"] {
-            expect(&location(&format!("{line}; {cache}")), 5, &message);
-            expect(&location(&format!("{cache} {line};")), 5, &message);
+            expect(&location(&format!("{line}; {cache}")), 6, &message);
+            expect(&location(&format!("{cache} {line};")), 6, &message);
         }
         good(&location(&format!("{line};")));
         good(&location(&format!("{line}; proxy_cache off;")));

@@ -34,7 +34,7 @@ fn what_answers_by_a_handler_of_its_own_is_an_error() {
         "flv;",
         "mp4;",
     ] {
-        for (config, line) in both(&fapi, directive).iter().zip([6, 5]) {
+        for (config, line) in both(&fapi, directive).iter().zip([5, 6]) {
             let (ok, printed) = config.check();
             if printed.contains("unknown directive") {
                 continue; // Not in this build.
@@ -42,7 +42,7 @@ fn what_answers_by_a_handler_of_its_own_is_an_error() {
             let place = format!("{}:{line}\n", config.folder.path().join("nginx.conf").display());
             let message = format!(
                 "nginx: [emerg] \"clerk_proxy\" conflicts with another content handler in location \
-                 \"/__clerk/\", remove what else answers requests there, such as \"proxy_pass\" or \"empty_gif\" in {place}"
+                 \"/__clerk/\", remove the other one, such as \"proxy_pass\", \"empty_gif\" or \"track_uploads\" in {place}"
             );
             assert!(!ok && printed.contains(&message), "{directive}\n{printed}");
         }

@@ -25,7 +25,7 @@ fn key(source: &str, named: &str, fault: &str) -> (String, String) {
 }
 
 /// The fault of a text with a numbered capture.
-const CAPTURE: &str = "\"$1\" changes with each regular expression, name the capture";
+const CAPTURE: &str = "\"$1\" changes with each regular expression, use a named capture";
 
 #[test]
 fn urls() {
@@ -36,11 +36,11 @@ fn urls() {
         url("https:///__clerk", "it has no host"),
         url("https://app.dev/__clerk?x", "it has a query"),
         url("https://app.dev/__clerk#x", "it has a fragment"),
-        url("https://app.dev/$x", "variables can stand in its host alone"),
-        url("$scheme://app.dev/__clerk", "variables can stand in its host alone"),
+        url("https://app.dev/$x", "only its host may contain variables"),
+        url("$scheme://app.dev/__clerk", "only its host may contain variables"),
         url("https://$/__clerk", "invalid variable name"),
-        url("https://app.dev/__clerk ", "it has a blank or a character outside ASCII"),
-        url("https://app.dev/a/../__clerk", "its path \"/a/../__clerk\" is not in plain form"),
+        url("https://app.dev/__clerk ", "it contains a space or a character outside ASCII"),
+        url("https://app.dev/a/../__clerk", "its path \"/a/../__clerk\" is not normalized"),
         url("https://app.dev:66000/__clerk", "invalid port number"),
         url("https://app.dev:/__clerk", "invalid port number"),
         url("https://app{x}.dev/__clerk", "invalid character in the host"),
@@ -66,22 +66,28 @@ fn upstreams() {
         upstream("https://a.dev?x", "it has a query"),
         upstream("https://a.dev/#x", "it has a fragment"),
         upstream("https://a.dev:0", "invalid port number"),
-        upstream("https://2", "its host is not in plain form"),
+        upstream("https://2", "its host is not normalized"),
         upstream("https://a{secret_key}", "invalid character in the host"),
         upstream("https://.a.dev", "empty label in the host"),
         upstream("https://a..b", "empty label in the host"),
         upstream("https://$fapi", "variables are not supported here"),
-        upstream("http://unix:run", "it has no absolute path of a socket after \"unix:\""),
+        upstream("http://unix:run", "the absolute path of a socket is missing after \"unix:\""),
         upstream("gopher://a.dev", "its scheme \"gopher\" is neither \"https\" nor \"http\""),
     ] {
         expect(&location(&lines), 5, &message);
     }
 }
 
+/// The fault of a line of a file with environment variables.
+const ASSIGNMENT: &str = "it has \"NAME=\" before the key, write the key alone";
+
 #[test]
 fn keys() {
     const LITERAL: &str = "literal key";
-    const DOLLAR: &str = "it has a \"$\", which keys have not, write the key alone";
+    const QUOTES: &str =
+        "nginx takes quotes inside a word as part of the value, write them around the whole \
+                          word or leave them out";
+    const DOLLAR: &str = "it contains \"$\", which no key does, write the key alone";
     const SHELL: &str = "nginx has no such variable, write \"env:CLERK_SECRET_KEY\"";
     for (lines, message) in [
         key("", LITERAL, "it is empty, copy the key from the Clerk Dashboard"),
@@ -95,11 +101,24 @@ fn keys() {
             LITERAL,
             "it is hidden by asterisks, let the Clerk Dashboard reveal the key before you copy it",
         ),
-        key("%KEY% ", LITERAL, "it has blanks or several lines, write the key alone"),
+        key(
+            "/etc/nginx/clerk_secret_key",
+            LITERAL,
+            "it looks like the path of a file, write \"file:PATH\" to read the key from it",
+        ),
+        key(
+            "CLERK_SECRET_KEY",
+            LITERAL,
+            "it looks like the name of an environment variable, write \"env:NAME\"",
+        ),
+        key("CLERK_SECRET_KEY=%KEY%", LITERAL, ASSIGNMENT),
+        key("file:'/k'", "key in file \"'/k'\"", QUOTES),
+        key("env:'K'", "key in environment variable \"'K'\"", QUOTES),
+        key("%KEY% ", LITERAL, "it contains spaces or several lines, write the key alone"),
         key(
             "%KEY%.",
             LITERAL,
-            "it has a character other than letters, digits, \"_\" and \"-\", write the key alone",
+            "it contains a character other than letters, digits, \"_\" and \"-\", write the key alone",
         ),
         key("$1", "key \"$1\"", CAPTURE),
         key("x${12}y", "key \"x${12}y\"", CAPTURE),
@@ -117,6 +136,10 @@ fn keys() {
     ] {
         expect(&location(&lines), 5, &message);
     }
+}
+
+#[test]
+fn keys_elsewhere() {
     for (source, message) in [
         (
             "file:/nowhere/key",
@@ -134,8 +157,8 @@ fn keys() {
     for (source, what) in [("file", "file"), ("env", "environment variable")] {
         let line = format!("clerk_proxy https://app.dev/__clerk secret_key={source}:%KEY%;");
         let message = format!(
-            "invalid key in {what} \"sk_live_***\" in \"clerk_proxy\": this is the key itself, write it \
-             without \"file:\" or \"env:\""
+            "invalid key in {what} \"sk_live_***\" in \"clerk_proxy\": it is the key itself, put the \
+             key into a file of mode 600 and write \"file:PATH\""
         );
         expect(&location(&line), 5, &message);
     }
@@ -143,8 +166,13 @@ fn keys() {
     for (content, fault) in [
         ("", "it is empty, copy the key from the Clerk Dashboard"),
         ("\n", "it is empty, copy the key from the Clerk Dashboard"),
-        (" x", "it has blanks or several lines, write the key alone"),
-        ("sk_live_a\nsk_live_b\n", "it has blanks or several lines, write the key alone"),
+        (" x", "it contains spaces or several lines, write the key alone"),
+        ("\nCLERK_PROXY=x\nexport CLERK_SECRET_KEY=sk_live_a\n", ASSIGNMENT),
+        (
+            "/run/secrets/clerk\n",
+            "it looks like the path of a file, write \"file:PATH\" to read the key from it",
+        ),
+        ("sk_live_a\nsk_live_b\n", "it contains spaces or several lines, write the key alone"),
     ] {
         let config = location(file).file("key", content);
         let path = config.folder.path().join("key");
@@ -173,6 +201,12 @@ fn keys() {
 fn words() {
     const LINE: &str = "clerk_proxy https://app.dev/__clerk secret_key=%KEY%";
     let unknown = "expected \"secret_key=\", \"upstream=\" or \"keepalive=\"";
+    let quoted = |name: &str| {
+        format!(
+            "invalid parameter \"{name}\" in \"clerk_proxy\": nginx takes quotes inside a word as part of the \
+             value, write them around the whole parameter or leave them out"
+        )
+    };
     for (lines, message) in [
         (
             "clerk_proxy https://app.dev/__clerk secretkey=%KEY%;".to_owned(),
@@ -182,6 +216,22 @@ fn words() {
             "clerk_proxy https://app.dev/__clerk %KEY%;".to_owned(),
             format!("invalid parameter \"sk_live_***\" in \"clerk_proxy\", {unknown}"),
         ),
+        // As a key without its mark is.
+        (
+            "clerk_proxy https://app.dev/__clerk QqZzJjXx0123456789abcdefghijABCDEFGHIJ01;".to_owned(),
+            format!("invalid parameter \"***\" in \"clerk_proxy\", {unknown}"),
+        ),
+        (
+            "clerk_proxy secret_key=%KEY%;".to_owned(),
+            "\"clerk_proxy\" begins with parameter \"secret_key=\", write the proxy URL before it, such as \
+             \"https://app.dev/__clerk\""
+                .to_owned(),
+        ),
+        (
+            "clerk_proxy https://app.dev/__clerk secret_key=\"%KEY%\";".to_owned(),
+            quoted("secret_key="),
+        ),
+        (format!("{LINE} upstream='http://a';"), quoted("upstream=")),
         (
             format!("{LINE} secret_key=env:X;"),
             "duplicate parameter \"secret_key=\" in \"clerk_proxy\", write it once".to_owned(),

@@ -16,17 +16,23 @@ fn contexts() {
 #[test]
 fn locations() {
     const URL: &str = "https://app.dev/__clerk";
+    const BESIDE: &str = "no request below \"/__clerk/\" reaches it";
+    const WIDER: &str = "requests outside \"/__clerk/\" would get 404 there";
     let line = |location: &str| {
         Config::server(&format!(
             "location {location} {{\nclerk_proxy {URL} secret_key=%KEY% upstream=http://127.0.0.1:1;\n}}"
         ))
     };
-    for name in ["/", "/__cler", "/api/", "/__clerkfoo", "= /__cler", "^~ /__clerk2/"] {
+    for (name, why) in [
+        ("/", WIDER),
+        ("^~ /__cler", WIDER),
+        ("= /", BESIDE),
+        ("/api/", BESIDE),
+        ("/__clerkfoo", BESIDE),
+        ("= /__cler", BESIDE),
+        ("^~ /__clerk2/", BESIDE),
+    ] {
         let shown = name.rsplit(' ').next().unwrap();
-        let why = match shown {
-            "/" | "/__cler" => "requests outside \"/__clerk/\" would get 404 there",
-            _ => "no request below \"/__clerk/\" reaches it",
-        };
         let message = format!(
             "\"clerk_proxy {URL}\" does not fit location \"{shown}\", {why}, use location \"/__clerk/\""
         );
@@ -44,16 +50,16 @@ fn other_handlers() {
     const LINE: &str =
         "clerk_proxy https://app.dev/__clerk secret_key=%KEY% upstream=http://127.0.0.1:1;";
     const MESSAGE: &str = "\"clerk_proxy\" conflicts with another content handler in location \
-                           \"/__clerk/\", remove what else answers requests there, such as \"proxy_pass\" or \"empty_gif\"";
+                           \"/__clerk/\", remove the other one, such as \"proxy_pass\", \"empty_gif\" or \"track_uploads\"";
     for other in ["proxy_pass http://127.0.0.1:1;", "fastcgi_pass 127.0.0.1:1;", "stub_status;"] {
-        expect(&location(&format!("{other}\n{LINE}")), 6, MESSAGE);
-        expect(&location(&format!("{LINE}\n{other}")), 5, MESSAGE);
+        expect(&location(&format!("{other}\n{LINE}")), 5, MESSAGE);
+        expect(&location(&format!("{LINE}\n{other}")), 6, MESSAGE);
     }
     for block in ["location /__clerk/x/", "location ~ x", "if ($host)", "limit_except GET"] {
         let nested = format!("{LINE}\n{block} {{ proxy_pass http://127.0.0.1:1; }}");
         let message =
             "\"proxy_pass\" inside location \"/__clerk/\" would send the secret key of its \
-                       \"clerk_proxy\" elsewhere, move it to a location beside that one";
+                       \"clerk_proxy\" elsewhere, move it to a location of its own";
         expect(&location(&nested), 5, message);
     }
     good(&location(&format!("{LINE}\nlocation /__clerk/static/ {{ root html; }}")));
@@ -78,9 +84,17 @@ fn headers_of_the_contract() {
             "\"proxy_set_header {name}\" conflicts with \"clerk_proxy\" in the same location, which sets \
              this header, {instead}"
         );
-        // The order of the lines does not matter: the directive's own line is cited.
-        expect(&location(&format!("{LINE}\nproxy_set_header {name} x;")), 5, &message);
-        expect(&location(&format!("proxy_set_header {name} x;\n{LINE}")), 6, &message);
+        // Its own line is cited, and not that of the directive.
+        expect(&location(&format!("{LINE}\nproxy_set_header {name} x;")), 6, &message);
+        expect(&location(&format!("proxy_set_header {name} x;\n{LINE}")), 5, &message);
+        // In whatever file it stands.
+        for lines in [format!("{LINE} include own.conf;"), format!("include own.conf; {LINE}")] {
+            let own = format!("proxy_set_header Host x;\nproxy_set_header\n{name}\nx;");
+            let config = location(&lines).file("own.conf", &own);
+            let (_, printed) = config.check();
+            let place = format!("{}:4\n", config.folder.path().join("own.conf").display());
+            assert!(printed.contains(&format!("{message} in {place}")), "{printed}");
+        }
         // An outer block's is dropped, as docs/recipe.md says.
         let outer = format!("proxy_set_header {name} x; location /__clerk/ {{ {LINE} }}");
         good(&Config::server(&outer));
@@ -93,7 +107,7 @@ fn headers_of_the_contract() {
             "\"{directive}\" of an outer block would change every request of \"clerk_proxy\", move it to \
              the locations that need it"
         );
-        expect(&Config::server(&outer), 5, &message);
+        expect(&Config::server(&outer), 4, &message);
     }
 }
 
@@ -105,7 +119,7 @@ fn mistakes_in_an_included_file_cite_that_file() {
          http://127.0.0.1:1;\n}\n",
     );
     let (_, printed) = config.check();
-    let place = format!("{}:3\n", config.folder.path().join("clerk.conf").display());
+    let place = format!("{}:4\n", config.folder.path().join("clerk.conf").display());
     assert!(printed.contains(&place), "{printed}");
 }
 
@@ -117,7 +131,7 @@ fn no_ca_bundle() {
     expect(
         &without(LINE),
         5,
-        "\"clerk_proxy\" found no CA certificates of the system to verify \"127.0.0.1\" with, install the \
+        "\"clerk_proxy\" found no CA certificates on this system to verify \"127.0.0.1\", install the \
          package \"ca-certificates\" or set \"proxy_ssl_trusted_certificate\"",
     );
     good(&without(&format!("{LINE} proxy_ssl_trusted_certificate ca.pem;")));
@@ -174,13 +188,14 @@ fn lines_that_share_a_block_of_the_user() {
         ("https://own; proxy_bind 127.0.0.1;", "proxy_bind"),
     ] {
         let message = format!(
-            "\"{differs}\" of \"clerk_proxy\" is not that of an earlier location with upstream \"own\", whose \
-             connections nginx would reuse here, write it alike or an \"upstream\" block for each"
+            "\"{differs}\" of \"clerk_proxy\" differs from that of an earlier location with upstream \
+             \"own\", and nginx would reuse its connections here, write the same value or an \"upstream\" \
+             block for each"
         );
         expect(&config("https://own;", second), 5, &message);
     }
     let keepalive =
-        "parameter \"keepalive=\" in \"clerk_proxy\" does not reach upstream \"own\", write \
+        "parameter \"keepalive=\" in \"clerk_proxy\" has no effect on upstream \"own\", write \
                      \"keepalive\" in that block";
     expect(&config("https://own;", "https://own keepalive=1;"), 5, keepalive);
     good(&config("https://own/x; proxy_bind 127.0.0.1;", "https://own/y; proxy_bind 127.0.0.1;"));

@@ -53,19 +53,19 @@ fn keys_and_origins_for_whole_blocks() {
         (
             "FILE:key",
             "literal key",
-            "it has a character other than letters, digits, \"_\" and \"-\", write the key alone",
+            "it contains a character other than letters, digits, \"_\" and \"-\", write the key alone",
         ),
-        ("\"sk_live_two \"", "literal key", "it has blanks or several lines, write the key alone"),
+        ("\"sk_live_two \"", "literal key", "it contains spaces or several lines, write the key alone"),
         (
             "env:sk_live_two",
             "key in environment variable \"sk_live_***\"",
-            "this is the key itself, write it without \"file:\" or \"env:\"",
+            "it is the key itself, put the key into a file of mode 600 and write \"file:PATH\"",
         ),
-        ("$1", "key \"$1\"", "\"$1\" changes with each regular expression, name the capture"),
+        ("$1", "key \"$1\"", "\"$1\" changes with each regular expression, use a named capture"),
         (
             "sk_live_two$host",
             "key \"sk_live_***$host\"",
-            "it has a \"$\", which keys have not, write the key alone",
+            "it contains \"$\", which no key does, write the key alone",
         ),
         (
             "$CLERK_SECRET_KEY",
@@ -77,7 +77,7 @@ fn keys_and_origins_for_whole_blocks() {
         emerg(&Config::server(&format!("clerk_proxy_secret_key {value};")), 4, &message);
     }
     for (value, source, fault) in [
-        ("file:", "file \"%DIR%/\"", "it cannot be read (it is no regular file)"),
+        ("file:", "file \"%DIR%/\"", "it cannot be read (it is not a regular file)"),
         ("file:none", "file \"%DIR%/none\"", "it cannot be read (2: No such file or directory)"),
         ("file:/no/ne", "file \"/no/ne\"", "it cannot be read (2: No such file or directory)"),
         ("file:ca.pem/x", "file \"%DIR%/ca.pem/x\"", "it cannot be read (20: Not a directory)"),
@@ -128,7 +128,7 @@ fn addresses_that_are_not_one_variable() {
         "$http_a$http_b",
     ] {
         let message = format!(
-            "invalid value \"{}\" in \"clerk_proxy_client_ip\": it is not one variable, write one such as \
+            "invalid value \"{}\" in \"clerk_proxy_client_ip\": it is not a single variable, write one such as \
              \"$http_cf_connecting_ip\"",
             value.trim_matches('"')
         );
@@ -144,11 +144,45 @@ fn addresses_that_are_not_one_variable() {
 
 #[test]
 fn variables_that_there_are_not() {
-    // nginx itself finds these when all is read, and then cites no line.
-    for line in ["clerk_proxy_client_ip $nope;", "clerk_proxy_secret_key $nope;"] {
-        let config = Config::server(&format!("{line} location /__clerk/ {{ {KEYLESS} }}"));
-        emerg(&config.env("CLERK_SECRET_KEY", KEY), 0, "unknown \"nope\" variable");
+    let unknown = |directive: &str, name: &str| {
+        format!("unknown \"{name}\" variable in \"{directive}\", correct its name or define it, as by \"map\"")
+    };
+    let around = format!("location /__clerk/ {{ {KEYLESS} }}");
+    for directive in ["clerk_proxy_client_ip", "clerk_proxy_secret_key"] {
+        for block in ["", &around] {
+            let config = Config::server(&format!("{block}\n{directive} $Nope;"));
+            let config = config.env("CLERK_SECRET_KEY", KEY);
+            emerg(&config, 5, &unknown(directive, "nope"));
+        }
     }
+    let line = |url: &str, key: &str| {
+        format!("clerk_proxy https://{url}/__clerk secret_key={key} upstream=http://127.0.0.1:1;")
+    };
+    for (url, key, name) in [
+        ("$domain", "%KEY%", "domain"),
+        ("${host}$tenant_2.app.dev", "%KEY%", "tenant_2"),
+        ("app.dev", "${clerk_key}", "clerk_key"),
+        ("$host", "$http_a$clerk_key", "clerk_key"),
+    ] {
+        emerg(&location(&line(url, key)), 5, &unknown("clerk_proxy", name));
+        // What defines it may stand anywhere.
+        let map = format!("map $host ${name} {{ default x; }}");
+        warn(&location(&line(url, key)).http(&map), &[]);
+        warn(&location(&format!("{}\nset ${name} x;", line(url, key))), &[]);
+        let by_name = format!("server {{ server_name ~^(?<{name}>x)$; }}");
+        warn(&location(&line(url, key)).http(&by_name), &[]);
+    }
+    for known in ["$http_x", "$arg_nope", "$COOKIE_x", "$clerk_proxy_uri", "$remote_addr"] {
+        warn(&location(&line("app.dev", known)), &[]);
+    }
+    let included = format!("location /__clerk/ {{\n{}\n}}", line("$domain", KEY));
+    let config = Config::server("include clerk.conf;").file("clerk.conf", &included);
+    let (_, printed) = config.check();
+    let place = format!("{}:2\n", config.folder.path().join("clerk.conf").display());
+    assert!(
+        printed.contains(&format!("{} in {place}", unknown("clerk_proxy", "domain"))),
+        "{printed}"
+    );
 }
 
 #[test]

@@ -44,7 +44,7 @@ fn a_good_configuration_has_no_warning() {
 fn a_key_of_a_development_instance() {
     let text = |source: &str, directive: &str| {
         format!(
-            "{source} in \"{directive}\" is that of a development instance, which Clerk does not proxy, \
+            "{source} in \"{directive}\" belongs to a development instance, which Clerk does not proxy, \
              write the key that begins with \"sk_live_\""
         )
     };
@@ -99,8 +99,8 @@ fn a_key_that_every_user_can_read() {
 
         let text = |directive: &str| {
             format!(
-                "literal key in \"{directive}\" can be read by every user of this machine, as this file \
-                 can, write \"file:PATH\" and the key into a file of mode 600"
+                "literal key in \"{directive}\" is in a file that every user of this machine can read, put \
+                 the key into a file of mode 600 and write \"file:PATH\""
             )
         };
         let with_mode = |lines: &str| readable(location(lines), mode);
@@ -125,8 +125,7 @@ fn a_key_that_every_user_can_read() {
 fn connections_without_tls_or_verification() {
     let url = |url: &str| {
         format!(
-            "URL \"{url}\" in \"clerk_proxy\" is without TLS, which browsers and Clerk expect of a proxy, \
-             write \"https://\""
+            "URL \"{url}\" in \"clerk_proxy\" does not use TLS, which browsers and Clerk expect, write \"https://\""
         )
     };
     for typed in ["http://app.dev/__clerk", "http://$host/__clerk", "http://app.dev:81/__clerk"] {
@@ -141,6 +140,23 @@ fn connections_without_tls_or_verification() {
     // Of an outer block it does not count, and without TLS it means nothing.
     warn(&Config::server(&format!("proxy_ssl_verify off; location /__clerk/ {{ {line} }}")), &[]);
     warn(&location(&format!("{LINE} proxy_ssl_verify off;")), &[]);
+}
+
+#[test]
+fn no_warning_stands_before_a_mistake() {
+    let words = ["http://app.dev/__clerk secret_key=/key", "http://app.dev secret_key=sk_test_a.b"];
+    for words in words {
+        let (ok, printed) = readable(location(&format!("clerk_proxy {words};")), 0o644).check();
+        assert!(!ok && !printed.contains("[warn]"), "{printed}");
+    }
+    for line in [
+        "proxy_ssl_verify off; proxy_set_header X-Forwarded-For x;",
+        "proxy_set_header X-Forwarded-For x;",
+    ] {
+        let (ok, printed) =
+            location(&format!("{} {line}", LINE.replace("127.0.0.1", "192.0.2.1"))).check();
+        assert!(!ok && !printed.contains("[warn]"), "{printed}");
+    }
 }
 
 #[test]
@@ -179,7 +195,7 @@ fn what_signs_users_out() {
         [("auth_basic", "realm"), ("auth_basic", "$host"), ("auth_request", "/a")]
     {
         let text = format!(
-            "\"{directive}\" in force at \"clerk_proxy\" answers with 401, which signs users out, write \
+            "\"{directive}\" applies to \"clerk_proxy\" and answers 401, which signs users out, write \
              \"{directive} off\" in this location"
         );
         let line = format!("{directive} {argument};");
@@ -195,7 +211,8 @@ fn what_signs_users_out() {
         warn(&location(&format!("{line}\n{LINE}\nif ($arg_x) {{ return 403; }}")), &[(6, &text)]);
     }
     // For some methods it is for some users, and once is enough.
-    let text = "\"auth_basic\" in force at \"clerk_proxy\" answers with 401, which signs users out, write \
+    let text =
+        "\"auth_basic\" applies to \"clerk_proxy\" and answers 401, which signs users out, write \
                 \"auth_basic off\" in this location";
     for (lines, at) in [
         (format!("{LINE}\nlimit_except GET {{ auth_basic x; }}"), 5),
@@ -221,9 +238,9 @@ fn several_faults_are_several_lines() {
     let config = location(&format!("{line}\nproxy_ssl_verify off; auth_basic x; auth_request /a;"));
     let (ok, printed) = readable(config, 0o644).check();
     let about = [
+        "literal key",
+        "literal key",
         "URL",
-        "literal key",
-        "literal key",
         "\"proxy_ssl_verify",
         "\"auth_basic\"",
         "\"auth_request\"",

@@ -26,7 +26,7 @@ fn nginx_starts_before_its_name_can_be_resolved() {
     let dns = Dns::at(net.ip(53));
     let config = config(&format!("http://fapi.test:{port}"), &resolv_conf(net.ip(53)));
     let warning = format!(
-        "host not found in upstream \"fapi.test:{port}\" of \"clerk_proxy\", its requests get 502 \
+        "host not found in upstream \"fapi.test:{port}\" of \"clerk_proxy\", requests get 502 \
          until the name can be resolved in {}/nginx.conf:4",
         config.folder.path().display()
     );

@@ -284,8 +284,8 @@ fn a_reload_with_a_bad_key_changes_nothing() {
     let workers = nginx.workers();
     let bad = [
         ("", "it is empty, copy the key"),
-        ("sk_live_two.", "it has a character other than"),
-        ("sk_live_two\nsk_live_one", "it has blanks or several lines"),
+        ("sk_live_two.", "it contains a character other than"),
+        ("sk_live_two\nsk_live_one", "it contains spaces or several lines"),
     ];
     for (content, fault) in bad {
         write(&nginx.config, content);

@@ -1,0 +1,132 @@
+//! Conflicts of a `clerk_proxy` line with what stands around it, as `nginx -t` shows them.
+
+use std::fmt;
+
+use crate::location::Misfit;
+use crate::shown::shown;
+
+/// What stands around a `clerk_proxy` line and cannot stay as it is.
+#[derive(Debug, PartialEq)]
+pub enum Conflict {
+    /// The location is not that of the proxy URL.
+    Location { url: String, prefix: String, location: String, misfit: Misfit },
+    /// A proxy URL with the name of a server that has none.
+    ServerName { url: String, name: String },
+    /// Another directive handles requests of the location, too.
+    OtherHandler { location: String },
+    /// A directive inside the location sends requests elsewhere with the settings of `clerk_proxy`.
+    NestedProxyPass { location: String },
+    /// A `proxy_set_header` for a name that belongs to Clerk's contract.
+    OwnedHeader { name: String, instead: &'static str },
+    /// A line beside `proxy_cache` that would have it keep what it must not, or mix it up.
+    BesideCache { what: String },
+    /// An inherited directive that no directive of the location can undo.
+    Inherited { directive: &'static str },
+    /// A `keepalive=` without effect, since the upstream is a block of the user's.
+    KeepaliveOfBlock { name: String },
+    /// Two lines whose connections differ use one block of the user's.
+    DividedBlock { name: String, differs: String },
+    /// A `proxy_pass` without verification uses the block that `clerk_proxy` uses.
+    UnverifiedBlock { name: String, location: String },
+}
+
+/// Stock directives and those of well-known modules that handle the requests of a location.
+const HANDLERS: [&str; 14] = [
+    "proxy_pass",
+    "fastcgi_pass",
+    "grpc_pass",
+    "memcached_pass",
+    "scgi_pass",
+    "uwsgi_pass",
+    "empty_gif",
+    "stub_status",
+    "flv",
+    "mp4",
+    "perl",
+    "js_content",
+    "content_by_lua_block",
+    "track_uploads",
+];
+
+impl Conflict {
+    /// The directives, in words, of which one is in conflict, and whether it may stand in a block around.
+    pub fn culprits(&self) -> (Vec<String>, bool) {
+        match self {
+            Self::OtherHandler { .. } => (HANDLERS.map(str::to_owned).to_vec(), false),
+            Self::OwnedHeader { name, .. } => (vec![format!("proxy_set_header {name}")], false),
+            Self::BesideCache { what } => (vec![what.clone()], true),
+            Self::Inherited { directive } => (vec![(*directive).to_owned()], true),
+            _ => (Vec::new(), false),
+        }
+    }
+}
+
+impl fmt::Display for Conflict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Location { url, prefix, location, misfit } => {
+                let (url, prefix) = (shown(url), shown(prefix));
+                write!(f, "\"clerk_proxy {url}\" does not fit location \"{location}\", ")?;
+                match misfit {
+                    Misfit::Beside => write!(f, "no request below \"{prefix}/\" reaches it")?,
+                    Misfit::Wider => write!(f, "requests outside \"{prefix}/\" would get 404 there")?,
+                }
+                write!(f, ", use location \"{prefix}/\"")
+            }
+            Self::ServerName { url, name } => write!(
+                f,
+                "\"$server_name\" in URL \"{}\" of \"clerk_proxy\" is \"{}\" here, which is no host, write the \
+                 host of the proxy URL",
+                shown(url),
+                shown(name)
+            ),
+            Self::OtherHandler { location } => write!(
+                f,
+                "\"clerk_proxy\" conflicts with another content handler in location \"{location}\", remove \
+                 the other one, such as \"proxy_pass\", \"empty_gif\" or \"track_uploads\""
+            ),
+            Self::NestedProxyPass { location } => write!(
+                f,
+                "\"proxy_pass\" inside location \"{location}\" would send the secret key of its \
+                 \"clerk_proxy\" elsewhere, move it to a location of its own"
+            ),
+            Self::OwnedHeader { name, instead } => write!(
+                f,
+                "\"proxy_set_header {name}\" conflicts with \"clerk_proxy\" in the same location, which \
+                 sets this header, {instead}"
+            ),
+            Self::BesideCache { what } => {
+                let what = shown(what);
+                write!(
+                    f,
+                    "\"{what}\" beside \"proxy_cache\" conflicts with \"clerk_proxy\", which decides what is \
+                     cached and under which key, remove \"{what}\""
+                )
+            }
+            Self::Inherited { directive } => write!(
+                f,
+                "\"{directive}\" of an outer block would change every request of \"clerk_proxy\", move it \
+                 to the locations that need it"
+            ),
+            Self::KeepaliveOfBlock { name } => write!(
+                f,
+                "parameter \"keepalive=\" in \"clerk_proxy\" has no effect on upstream \"{name}\", write \
+                 \"keepalive\" in that block"
+            ),
+            Self::DividedBlock { name, differs } => write!(
+                f,
+                "\"{differs}\" of \"clerk_proxy\" differs from that of an earlier location with upstream \
+                 \"{name}\", and nginx would reuse its connections here, write the same value or an \
+                 \"upstream\" block for each"
+            ),
+            Self::UnverifiedBlock { name, location } => write!(
+                f,
+                "\"proxy_pass\" in location \"{location}\" uses upstream \"{name}\" without \
+                 \"proxy_ssl_verify on\", and \"clerk_proxy\" would send the secret key over its \
+                 connections, write an \"upstream\" block for each"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for Conflict {}

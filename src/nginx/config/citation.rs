@@ -1,0 +1,42 @@
+//! Where a directive stands that is in conflict with a `clerk_proxy` line: there, and not at that line, the message
+//! about it is of use.
+
+use std::fs;
+use std::path::Path;
+
+use crate::configuration_text::{find, Included};
+use crate::conflict::Conflict;
+use crate::error::Error;
+use crate::nginx::base::ffi::ngx_conf_t;
+use crate::nginx::base::parser::{ConfExt, Place, Stop};
+use crate::nginx::config::key::full_name;
+
+/// Logs a conflict of the `clerk_proxy` line at `place` where its cause stands, if that is found.
+pub fn cite<T>(cf: &mut ngx_conf_t, place: Place, result: Result<T, Stop>) -> Result<T, Stop> {
+    let Err(Stop::Error(Error::Conflict(conflict))) = &result else { return result };
+    let Some(cause) = cause(cf, place, conflict) else { return result };
+    let message = conflict.to_string();
+    cf.at(cause, "", |cf| cf.emerg(&message));
+    Err(Stop::Logged)
+}
+
+fn cause(cf: &mut ngx_conf_t, place: Place, conflict: &Conflict) -> Option<Place> {
+    let (directives, around) = conflict.culprits();
+    let text = read(place.path())?;
+    let mut include = |name: &str| -> Option<Included> {
+        let path = full_name(cf, name).ok()?;
+        let text = read(Path::new(&path))?;
+        Some((path, text))
+    };
+    let (file, line) = find(&text, place.line(), &directives, around, &mut include)?;
+    match file {
+        Some(file) => cf.copy(file).ok().map(|file| Place::new(file, line)),
+        None => Some(place.in_line(line)),
+    }
+}
+
+/// The text of a file; nginx may have read the configuration from a pipe, which would not end.
+fn read(path: &Path) -> Option<String> {
+    fs::metadata(path).ok().filter(fs::Metadata::is_file)?;
+    fs::read(path).ok().map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+}
