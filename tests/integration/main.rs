@@ -48,6 +48,7 @@ mod requests {
     mod parity;
     mod subrequests;
     mod threats;
+    mod uploads;
 }
 
 /// What the client gets.

@@ -148,6 +148,7 @@ impl Block<'_> {
                 None => None,
             },
             warm,
+            streams: !self.stock.is_set(&in_force, "proxy_request_buffering"),
             tls: line.origin.tls,
         };
         self.warn(cf, in_block, verified);

@@ -7,7 +7,7 @@ use crate::nginx::base::ffi::{
 use crate::nginx::base::status::OK;
 use crate::nginx::base::{expression, guard, headers, log};
 use crate::nginx::request::proxy::{self, Proxy};
-use crate::nginx::request::{notes, uri};
+use crate::nginx::request::{body, notes, uri};
 use crate::request_headers::{is_for_applications, is_of_site};
 use crate::secret_key::SecretKey;
 
@@ -16,7 +16,7 @@ const SERVER_ERROR: ngx_int_t = NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t;
 
 /// Handles a request of a location with `clerk_proxy`.
 pub unsafe extern "C" fn content_handler(r: *mut ngx_http_request_t) -> ngx_int_t {
-    let mut delegate = None;
+    let (mut delegate, mut body_first) = (None, false);
     let status = guard::request(r, "content handler", SERVER_ERROR, |r| {
         let Some(proxy) = proxy::of(r) else { return SERVER_ERROR };
         if uri::of(r, proxy).is_none() {
@@ -44,10 +44,12 @@ pub unsafe extern "C" fn content_handler(r: *mut ngx_http_request_t) -> ngx_int_
         if r.err_status != 0 {
             notes::note_error_page(r);
         }
-        delegate = proxy.delegate;
+        (delegate, body_first) = (proxy.delegate, body::is_first(r, proxy));
         OK
     });
     match delegate {
+        // SAFETY: all checks are done.
+        Some(_) if status == OK && body_first => unsafe { body::read_first(r) },
         // SAFETY: a content handler takes the request; it is the one that the proxy module would have
         // installed itself in this location, whose configuration it made. No reference to the request is
         // held here, which the proxy module changes and hands to our filters.

@@ -1,5 +1,6 @@
 //! What happens to one request. Knows no configuration callback and no server; imports `base` and `stock`.
 
+pub mod body;
 pub mod cache;
 pub mod filter;
 pub mod handler;

@@ -38,6 +38,8 @@ pub struct Proxy {
     pub base: Option<Box<[u8]>>,
     /// What handles requests then: the stock proxy module, or what comes before it where there is a cache.
     pub delegate: ngx_http_handler_pt,
+    /// Whether bodies go out as they come, and the user has not asked for it.
+    pub streams: bool,
     /// Where the location has a `proxy_cache`.
     pub cache: Option<Cache>,
     /// The location's name, for messages.

@@ -56,7 +56,7 @@ const IN_WARM_CONNECTIONS: &[&str] = &[
 const IN_HEADS: &[&str] = &["status line", "header lines", "another try"];
 
 /// The rest, each with a test of its own.
-const OTHERS: &[&str] = &["shared memory", "exit_process"];
+const OTHERS: &[&str] = &["shared memory", "exit_process", "body of an upload"];
 
 fn config(fapi: &Fapi, fault: &str) -> Config {
     let port = fapi.port;
@@ -213,6 +213,29 @@ fn in_heads_of_replies() {
         });
         assert!(nginx.workers().contains(&worker), "{callback}");
     }
+}
+
+#[test]
+fn in_an_upload_over_http_2() {
+    let fapi = Fapi::plain();
+    let port = fapi.port;
+    let nginx = Config::new(&format!(
+        "server {{ listen 127.0.0.1:%PORT%; listen 127.0.0.1:%PORT2% http2;\n\
+         location /__clerk/ {{ clerk_proxy https://app.dev/__clerk secret_key=%KEY% \
+         upstream=http://127.0.0.1:{port}; }} }}"
+    ))
+    .main("env CLERK_PROXY_FAULT;")
+    .module(&FAULTY_MODULE)
+    .env("CLERK_PROXY_FAULT", "body of an upload")
+    .allow("this is a defect of the module")
+    .start();
+    let worker = nginx.workers()[0];
+    nginx.config.folder.write("image", vec![0; 400_000]);
+    let image = format!("@{}", nginx.config.folder.path().join("image").display());
+    let reply = nginx.curl_h2("/__clerk/v1/x", &["--data-binary", &image]);
+    assert_json(&reply, 500, "proxy_configuration_error");
+    assert!(nginx.workers().contains(&worker));
+    assert!(fapi.requests().is_empty());
 }
 
 #[test]

@@ -1,0 +1,63 @@
+//! The body of an upload over HTTP/2 or HTTP/3.
+//!
+//! While a body goes out as it comes, nginx lets a client of HTTP/2 send no more than the buffer holds until it has
+//! heard again: one buffer for each round trip, so that 10 MB from 100 ms away take 8 s. What is read to its end first
+//! comes as fast as the client can send it.
+
+use std::ptr;
+
+use crate::nginx::base::ffi::{
+    ngx_http_finalize_request, ngx_http_read_client_request_body, ngx_http_request_t, ngx_int_t,
+    NGX_DONE, NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_SPECIAL_RESPONSE, NGX_HTTP_VERSION_20,
+};
+use crate::nginx::base::guard;
+use crate::nginx::base::status::OK;
+use crate::nginx::request::proxy::{self, Proxy};
+use crate::nginx::stock::level::Level;
+
+const SERVER_ERROR: ngx_int_t = NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t;
+
+/// Whether the request has a body that is to be read first: a longer one than the buffer holds, of a client whose
+/// protocol has a window for each request.
+pub fn is_first(r: &ngx_http_request_t, proxy: &Proxy) -> bool {
+    let len = r.headers_in.content_length_n;
+    proxy.streams
+        && r.http_version >= NGX_HTTP_VERSION_20 as usize
+        && (len > 0 || r.headers_in.chunked() == 1)
+        && ptr::eq(r, r.main)
+        && r.request_body.is_null()
+        && Level::of(r).is_some_and(|level| {
+            let window = i64::try_from(level.core().client_body_buffer_size).unwrap_or(i64::MAX);
+            len < 0 || len > window
+        })
+}
+
+/// Reads the body, and then lets the stock proxy module do the rest.
+///
+/// # Safety
+///
+/// The request is one that our content handler has checked.
+pub unsafe fn read_first(r: *mut ngx_http_request_t) -> ngx_int_t {
+    // SAFETY: promised by the caller; nginx calls what is given once it has the body.
+    let status = unsafe { ngx_http_read_client_request_body(r, Some(pass_on)) };
+    if status >= NGX_HTTP_SPECIAL_RESPONSE as ngx_int_t {
+        status
+    } else {
+        NGX_DONE as ngx_int_t
+    }
+}
+
+unsafe extern "C" fn pass_on(r: *mut ngx_http_request_t) {
+    let mut delegate = None;
+    let mut status = guard::request(r, "body of an upload", SERVER_ERROR, |r| {
+        delegate = proxy::of(r).and_then(|proxy| proxy.delegate);
+        OK
+    });
+    // SAFETY: as in the content handler; nginx counts a reader of the body as one that the request waits for.
+    unsafe {
+        if let Some(delegate) = delegate.filter(|_| status == OK) {
+            status = delegate(r);
+        }
+        ngx_http_finalize_request(r, status);
+    }
+}
