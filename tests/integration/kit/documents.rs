@@ -49,6 +49,26 @@ pub fn block(language: &str, text: &str) -> &'static str {
     found[0]
 }
 
+/// The messages of nginx among the samples.
+pub fn messages() -> Vec<&'static str> {
+    let mut samples = blocks("text");
+    samples.retain(|block| block.contains("[emerg]"));
+    samples
+}
+
+/// Expects the only `[emerg]` of this output to be among the samples, but for paths, numbers and versions.
+pub fn assert_is_sample(output: &str) {
+    let words = |text: &str| -> Vec<String> {
+        let (_, message) = text.split_once("[emerg]").expect("a message");
+        let line = message.lines().next().expect("a line");
+        let varies = |word: &str| word.contains(|c: char| c == '/' || c.is_ascii_digit());
+        line.split(' ').map(|word| if varies(word) { "…" } else { word }.to_owned()).collect()
+    };
+    let printed = words(output);
+    let is_sample = messages().into_iter().any(|sample| words(sample) == printed);
+    assert!(is_sample, "no sample of the documents is {output}");
+}
+
 impl Page {
     /// The fenced blocks in this language.
     pub fn blocks(&self, language: &str) -> Vec<&str> {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::LazyLock;
 
+use crate::kit::documents::assert_is_sample;
 use crate::kit::harness::{Config, KEY};
 
 /// displaced.c, made with the headers of the nginx under test.
@@ -60,6 +61,9 @@ fn a_field_at_another_place_is_one_clear_error() {
             assert!(line.contains(" is at ") && line.contains(field), "{line}");
             assert!(line.contains(", build the module from the sources of "), "{line}");
             assert!(line.contains("nginx.conf:1"), "{line}");
+            if field == "timer_resolution" {
+                assert_is_sample(line);
+            }
         }
         let (good, printed) = with_displaced(lines, "nothing").check();
         assert!(good, "{printed}");

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use crate::kit::documents::{blocks, page, Page, PAGES, ROOT};
+use crate::kit::documents::{assert_is_sample, messages, page, Page, PAGES, ROOT};
 use crate::kit::fapi::Fapi;
 use crate::kit::harness::{Config, KEY, MODULE};
 
@@ -65,7 +65,9 @@ fn lengths() {
 /// What stands as code between the words, or begins a command.
 #[test]
 fn files_that_the_documents_name() {
-    const FOLDERS: [&str; 9] = [
+    const FOLDERS: [&str; 11] = [
+        ".github/",
+        "tests/",
         "bench/",
         "docs/",
         "findings/",
@@ -170,38 +172,22 @@ fn other_module(version: Option<usize>, signature: bool) -> Vec<u8> {
     bytes
 }
 
-/// What nginx prints when it loads this, with the places that the documents have.
-fn refused(module: &[u8]) -> String {
-    let config = Config::new("").file("module.so", module);
-    let file = config.folder.path().join("module.so");
-    let (ok, printed) = config.module(&file).check();
-    assert!(!ok, "{printed}");
-    let line = printed.lines().find(|line| line.contains("[emerg]")).expect("a line");
-    let shown = "/usr/lib/nginx/modules/ngx_http_clerk_proxy_module.so";
-    let line = line.replace(&file.display().to_string(), shown);
-    let (line, _) = line.rsplit_once(" in ").expect("a place");
-    format!("{line} in /etc/nginx/nginx.conf:1")
-}
-
-/// All of them are made here, but for the place and the versions of nginx.
+/// The one about structures is made in `processes::other_nginx`.
 #[test]
 fn samples_of_messages() {
-    let mut samples = blocks("text");
-    samples.retain(|block| block.contains("[emerg]"));
-    let line = a_reload_without_the_key_file();
-    assert!(samples.contains(&format!("{line}\n").as_str()), "no sample is {line}");
+    assert_eq!(messages().len(), 4, "{:#?}", messages());
+    assert_is_sample(&a_reload_without_the_key_file());
     // It may be built into nginx.
     if MODULE.as_os_str().is_empty() {
         return;
     }
-    let line = refused(&other_module(Some(1_001_001), false));
-    let (line, place) = line.split_once(" instead of ").expect("two versions");
-    let (_, place) = place.split_once(' ').expect("a place");
-    let version = format!("{} instead of 1026003 {place}", line.replace("1001001", "1022001"));
-    for line in [version, refused(&other_module(None, true))] {
-        assert!(samples.contains(&format!("{line}\n").as_str()), "no sample is {line}");
+    for module in [other_module(Some(1_001_001), false), other_module(None, true)] {
+        let config = Config::new("").file("module.so", module);
+        let file = config.folder.path().join("module.so");
+        let (ok, printed) = config.module(&file).check();
+        assert!(!ok, "{printed}");
+        assert_is_sample(&printed);
     }
-    assert_eq!(samples.len(), 3, "{samples:#?}");
     let twice = format!("{0}; load_module {0}", MODULE.display());
     let (_, printed) = Config::new("").module(Path::new(&twice)).check();
     let heading = "module \"ngx_http_clerk_proxy_module\" is already loaded";
@@ -225,12 +211,7 @@ fn a_reload_without_the_key_file() -> String {
     nginx.until("nginx has read the configuration", |nginx| nginx.error_log().contains("[emerg]"));
     assert_eq!(nginx.get("/__clerk/v1").status, 200);
     assert_eq!(fapi.only().one("Clerk-Secret-Key"), KEY);
-    let log = nginx.error_log();
-    let line = log.lines().find(|line| line.contains("[emerg]")).expect("a line");
-    let (_, line) = line.split_once(": ").expect("a time and a process");
-    let line = line.replace(&file.display().to_string(), "/etc/nginx/clerk_secret_key");
-    let (line, _) = line.rsplit_once(" in ").expect("a place");
-    format!("[emerg] 1234#1234: {line} in /etc/nginx/sites-enabled/app:7")
+    nginx.error_log()
 }
 
 /// The table of findings in the script, with words in place of its variables.
