@@ -11,8 +11,6 @@ pub enum Failure {
     MissingModule(&'static str),
     /// The nginx at hand has other structures than the one that the module was built for.
     OtherNginx { built_for: &'static str, running: String, difference: String },
-    /// nginx keeps the settings of caches elsewhere than its headers say.
-    UnknownCache,
     /// The system gives no memory.
     NoMemory,
     /// A defect of this module.
@@ -35,9 +33,6 @@ impl fmt::Display for Failure {
                 "\"ngx_http_clerk_proxy_module\" was built for {built_for}, and the structures of {running} differ \
                  ({difference}), build the module from the sources of {running} with its configure \
                  arguments, which \"nginx -V\" prints"
-            ),
-            Self::UnknownCache => f.write_str(
-                "\"proxy_cache\" beside \"clerk_proxy\" does not work with this build of nginx, remove it",
             ),
             Self::NoMemory => f.write_str("\"clerk_proxy\" ran out of memory"),
             Self::Internal(what) => {

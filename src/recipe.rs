@@ -134,14 +134,23 @@ pub const RECIPE: &[Line] = &[
     contract("proxy_pass_trailers", &["on"]),
     // Redirects to the Frontend API come back to the proxy; "//host" goes elsewhere and stays.
     // Named, since a variable in the proxy URL may have captures of its own.
+    #[cfg(nginx_pcre)]
     contract(
         "proxy_redirect",
         &["~*^{base_url_regex}(?<clerk_proxy_rest>[/?].*)?$", "{proxy_url}$clerk_proxy_rest"],
     ),
+    #[cfg(nginx_pcre)]
     contract(
         "proxy_redirect",
         &["~^{base_path_regex}/(?<clerk_proxy_rest>[^/].*)?$", "{proxy_url}/$clerk_proxy_rest"],
     ),
+    // Without PCRE as the Frontend API writes them, with small letters and without a port.
+    #[cfg(not(nginx_pcre))]
+    contract("proxy_redirect", &["{base_url}/", "{proxy_url}/"]),
+    #[cfg(not(nginx_pcre))]
+    contract("proxy_redirect", &["//", "//"]),
+    #[cfg(not(nginx_pcre))]
+    contract("proxy_redirect", &["{base_path}/", "{proxy_url}/"]),
     // clerk-js gives up after 7 s: two addresses must have been tried before.
     tuning("proxy_connect_timeout", &["3s"]),
     tuning("proxy_next_upstream_timeout", &["5s"]),

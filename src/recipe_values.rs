@@ -62,6 +62,12 @@ impl Values<'_> {
             "origin" if self.verified => origin.text().into(),
             "origin" => format!("unverified {}", origin.text()).into(),
             "base_url_regex" => self.base_url_regex().into(),
+            "base_url" => {
+                let elsewhere = self.in_block || origin.is_unix();
+                let scheme = if elsewhere { "https" } else { origin.scheme() };
+                format!("{scheme}://{}{}", origin.host_header(self.in_block), origin.path).into()
+            }
+            "base_path" => origin.path.as_str().into(),
             "base_path_regex" => escape_regex(&origin.path).into(),
             "proxy_url" => self.line.url.as_str().into(),
             "proxy_url_host" => self.line.url.authority().into(),
@@ -164,6 +170,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg(nginx_pcre)]
     fn the_page_of_the_recipe() {
         let page = include_str!("../docs/recipe.md");
         let mut blocks =

@@ -31,6 +31,8 @@ pub enum Warning {
     Unauthorized { directive: &'static str },
     /// A line of the location that undoes a part of what `clerk_proxy` is for.
     Beside { line: String, effect: &'static str },
+    /// nginx was built without the module that keeps connections.
+    NoKeepalive,
     /// A name that cannot be resolved now.
     HostNotFound { server: String, block: Option<String> },
 }
@@ -96,6 +98,10 @@ impl fmt::Display for Warning {
             Self::Beside { line, effect } => {
                 write!(f, "\"{}\" beside \"clerk_proxy\" {effect}, remove it", shown(line))
             }
+            Self::NoKeepalive => f.write_str(
+                "each request of \"clerk_proxy\" makes a connection of its own, since this nginx was built \
+                 without ngx_http_upstream_keepalive_module, build it with that",
+            ),
             Self::HostNotFound { server, block } => {
                 let server = shown(server);
                 write!(f, "host not found in upstream \"{server}\" of \"clerk_proxy\", ")?;

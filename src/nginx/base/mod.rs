@@ -1,5 +1,6 @@
 //! nginx's basics made safe. Knows no directive; imports the pure core alone.
 
+pub mod cached;
 pub mod callback;
 pub mod clock;
 pub mod expression;

@@ -28,7 +28,7 @@ use crate::nginx::stock::level::{is_same, location_name, Level};
 use crate::nginx::stock::settings::UserSettings;
 use crate::nginx::stock::tls_context::{self, Shared};
 use crate::nginx::upstream::blocks;
-use crate::nginx::upstream::implicit::Upstreams;
+use crate::nginx::upstream::implicit::{keeps_connections, Upstreams};
 use crate::recipe::{self, Class, CANNOT_BE_INHERITED, CA_BUNDLES, KEEPALIVE, RECIPE};
 use crate::recipe_values::Values;
 use crate::warning::Warning;
@@ -108,7 +108,7 @@ impl Block<'_> {
         }
         let context =
             if verified { self.share_context(common, context_of(&connection)) } else { None };
-        let can_wait = !in_block && can_wait(&connection);
+        let can_wait = !in_block && keeps_connections(cf) && can_wait(&connection);
         let has_line = speaks_http_1(&connection);
         let (proxy, upstream) = self.delegate(cf, &mut common.upstreams, connection, has_line)?;
         let cache = zone.map(|zone| self.cache(cf, &zone, proxy)).transpose()?;
@@ -220,11 +220,6 @@ impl Block<'_> {
             let done = !by_user && self.set(cf, entry.directive, entry.arguments, values)?;
             if !done && of_cache {
                 return Err(Conflict::BesideCache { what: entry.directive.to_owned() }.into());
-            }
-            // Where nginx keeps the settings of caches at another place than is known, there can be none.
-            let is_cache = entry.directive == "proxy_cache" && self.stock.has("proxy_cache");
-            if !done && is_cache && !cache_rules::is_known(self.stock) {
-                return Err(Failure::UnknownCache.into());
             }
             if !done && self.stock.has(entry.directive) && !seen.contains(&entry.directive) {
                 seen.push(entry.directive);

@@ -1,12 +1,9 @@
 //! What stands beside a `proxy_cache` in a location with `clerk_proxy`.
 
-use std::mem::offset_of;
-use std::ptr;
-
 use crate::conflict::Conflict;
 use crate::nginx::base::ffi::{
-    ngx_http_upstream_conf_t, NGX_CONF_UNSET, NGX_HTTP_UPSTREAM_IGN_CACHE_CONTROL,
-    NGX_HTTP_UPSTREAM_IGN_EXPIRES, NGX_HTTP_UPSTREAM_IGN_SET_COOKIE, NGX_HTTP_UPSTREAM_IGN_VARY,
+    NGX_HTTP_UPSTREAM_IGN_CACHE_CONTROL, NGX_HTTP_UPSTREAM_IGN_EXPIRES,
+    NGX_HTTP_UPSTREAM_IGN_SET_COOKIE, NGX_HTTP_UPSTREAM_IGN_VARY,
 };
 use crate::nginx::stock::directives::Stock;
 use crate::nginx::stock::level::Level;
@@ -23,10 +20,12 @@ const WARNINGS: &[(&str, u32)] = &[
 ];
 
 /// The user's `proxy_cache` in this location, which is then as if it had none.
+#[cfg(nginx_http_cache)]
 pub fn take(stock: &Stock, level: Level) -> Option<String> {
-    let conf = stock.get("proxy_no_cache").filter(|_| is_known(stock))?;
-    let conf = level.conf(conf.ctx_index).cast::<ngx_http_upstream_conf_t>();
-    // SAFETY: that the proxy module's configuration begins with one of upstreams was just checked. A zone and
+    let conf = stock.get("proxy_no_cache")?;
+    let conf =
+        level.conf(conf.ctx_index).cast::<crate::nginx::base::ffi::ngx_http_upstream_conf_t>();
+    // SAFETY: `layout` has checked that the proxy module's configuration begins with one of upstreams. A zone and
     // a text with variables live as long as the configuration.
     unsafe {
         if (*conf).cache() != 1 {
@@ -38,20 +37,16 @@ pub fn take(stock: &Stock, level: Level) -> Option<String> {
             // There is no such zone, as nginx will say itself.
             _ => return None,
         };
-        (*conf).set_cache(NGX_CONF_UNSET);
-        ((*conf).cache_zone, (*conf).cache_value) = (ptr::null_mut(), ptr::null_mut());
+        (*conf).set_cache(crate::nginx::base::ffi::NGX_CONF_UNSET);
+        ((*conf).cache_zone, (*conf).cache_value) = (std::ptr::null_mut(), std::ptr::null_mut());
         Some(String::from_utf8_lossy(text.as_bytes()).into_owned())
     }
 }
 
-/// Whether nginx keeps the settings of caches where its headers say.
-pub fn is_known(stock: &Stock) -> bool {
-    stock.get("proxy_no_cache").is_some_and(|directive| {
-        // That the settings of upstreams come first in the proxy module's is no promise of nginx.
-        // SAFETY: the command's table entry lives as long as its module.
-        let offset = unsafe { directive.command.as_ref() }.offset;
-        offset == offset_of!(ngx_http_upstream_conf_t, no_cache)
-    })
+/// Without a cache, nginx has no such directive.
+#[cfg(not(nginx_http_cache))]
+pub fn take(_stock: &Stock, _level: Level) -> Option<String> {
+    None
 }
 
 /// Finds what stands beside a cache and would let other replies into it, or mix them up.

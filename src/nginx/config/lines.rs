@@ -14,7 +14,7 @@ use crate::nginx::base::parser::{ConfExt, Stop, NO_MEMORY};
 use crate::nginx::config::state::{Defaults, Written};
 use crate::nginx::config::{citation, key, named};
 use crate::nginx::request::handler;
-use crate::nginx::stock::level::{location_name, Level};
+use crate::nginx::stock::level::{has_expression, location_name, Level};
 use crate::warning::Warning;
 
 /// Notes the `http` block, which no later callback can tell from a server's.
@@ -127,7 +127,7 @@ fn check_location(
     core: &ngx_http_core_loc_conf_t,
     line: &ClerkProxy,
 ) -> Result<Option<Warning>, Conflict> {
-    if core.named() == 1 || core.noname() == 1 || !core.regex.is_null() {
+    if core.named() == 1 || core.noname() == 1 || has_expression(core) {
         return Ok(None);
     }
     let (location, url) = (location_name(core), line.url.as_str().to_owned());

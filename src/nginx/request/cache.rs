@@ -6,11 +6,10 @@
 use std::ptr;
 
 use crate::nginx::base::ffi::{
-    ngx_http_request_t, ngx_int_t, NGX_HTTP_CACHE_MISS, NGX_HTTP_GET, NGX_HTTP_HEAD,
-    NGX_HTTP_INTERNAL_SERVER_ERROR,
+    ngx_http_request_t, ngx_int_t, NGX_HTTP_GET, NGX_HTTP_HEAD, NGX_HTTP_INTERNAL_SERVER_ERROR,
 };
 use crate::nginx::base::status::OK;
-use crate::nginx::base::{guard, headers};
+use crate::nginx::base::{cached, guard, headers};
 use crate::nginx::request::passing::hash;
 use crate::nginx::request::proxy::{self, Cache, Proxy};
 use crate::nginx::request::{notes, uri};
@@ -68,8 +67,9 @@ pub fn zone<'a>(r: &'a mut ngx_http_request_t, proxy: &Proxy) -> Option<&'a [u8]
 
 /// Whether the reply to a request, if there is a cache for it, must not be kept, as `proxy_no_cache` asks.
 pub fn must_not_keep(r: &mut ngx_http_request_t, proxy: &Proxy) -> bool {
-    // SAFETY: both are null or what nginx keeps of the request, as long as it.
-    let (Some(kept), Some(upstream)) = (unsafe { (r.cache.as_ref(), r.upstream.as_ref()) }) else {
+    // SAFETY: null or the request's upstream, which lives as long as it.
+    let (Some(seconds), Some(upstream)) = (cached::seconds(r), unsafe { r.upstream.as_ref() })
+    else {
         return false;
     };
     let Some(cache) = &proxy.cache else { return true };
@@ -83,9 +83,9 @@ pub fn must_not_keep(r: &mut ngx_http_request_t, proxy: &Proxy) -> bool {
     let tenant = hash(scripts);
     let headers = headers::pairs(&upstream.headers_in.headers);
     let may = may_be_kept(upstream.headers_in.status_n, stays, headers);
-    if !may || kept.valid_sec == 0 {
+    if !may || seconds == 0 {
         // Not where an older reply is kept, which may serve longer.
-        let uri = uri::of(r, proxy).filter(|_| upstream.cache_status() == NGX_HTTP_CACHE_MISS);
+        let uri = uri::of(r, proxy).filter(|_| cached::is_miss(upstream));
         if let Some(uri) = uri.and_then(|uri| uri.as_slice()) {
             cache.passing.add(hash((tenant, uri)));
         }

@@ -8,10 +8,10 @@ use crate::nginx::base::ffi::{
     ngx_alloc_chain_link, ngx_buf_t, ngx_chain_t, ngx_create_temp_buf,
     ngx_http_output_body_filter_pt, ngx_http_output_header_filter_pt, ngx_http_request_t,
     ngx_http_top_body_filter, ngx_http_top_header_filter, ngx_http_upstream_t, ngx_int_t,
-    ngx_str_t, NGX_HTTP_BAD_GATEWAY, NGX_HTTP_CACHE_STALE, NGX_HTTP_SWITCHING_PROTOCOLS,
+    ngx_str_t, NGX_HTTP_BAD_GATEWAY, NGX_HTTP_SWITCHING_PROTOCOLS,
 };
 use crate::nginx::base::status::{ERROR, OK};
-use crate::nginx::base::{guard, headers};
+use crate::nginx::base::{cached, guard, headers};
 use crate::nginx::request::notes::{
     context, set_context, BODY_SENT, BY_ERROR_PAGE, PATH_MISMATCH, PUBLIC_SCRIPT,
 };
@@ -64,8 +64,7 @@ fn answered_by<'a>(r: &ngx_http_request_t) -> Option<&'a mut ngx_http_upstream_t
     // nginx clears what was noted before a filter, such as that of ranges, has it answer in place of a reply.
     let meant = r.err_status == 0 || context(r).addr() == BY_ERROR_PAGE;
     // nginx takes the cleanup away before it makes an error of its own; a reply from the cache needs none.
-    let cached = upstream.cache_status() >= NGX_HTTP_CACHE_STALE;
-    (meant && (cached || !upstream.cleanup.is_null())).then_some(upstream)
+    (meant && (cached::is_hit(upstream) || !upstream.cleanup.is_null())).then_some(upstream)
 }
 
 /// Returns a status of 300 and above to have nginx answer with that instead.

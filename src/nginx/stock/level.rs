@@ -64,3 +64,14 @@ pub fn location_name(core: &ngx_http_core_loc_conf_t) -> String {
 pub fn is_same(one: ngx_http_handler_pt, other: ngx_http_handler_pt) -> bool {
     one.map(|handler| handler as usize) == other.map(|handler| handler as usize)
 }
+
+/// Whether the location has a regular expression, for which nginx needs PCRE.
+#[cfg(nginx_pcre)]
+pub fn has_expression(core: &ngx_http_core_loc_conf_t) -> bool {
+    !core.regex.is_null()
+}
+
+#[cfg(not(nginx_pcre))]
+pub fn has_expression(_core: &ngx_http_core_loc_conf_t) -> bool {
+    false
+}

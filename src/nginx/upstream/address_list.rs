@@ -1,6 +1,5 @@
 //! Lists of addresses as nginx's own round robin makes them, each in memory of its own.
 
-use std::ffi::c_void;
 use std::mem;
 use std::net::{IpAddr, SocketAddr};
 use std::ptr;
@@ -146,7 +145,8 @@ pub unsafe fn inherit(
                 let mut other = old_list.peer;
                 while let Some(known) = other.as_mut() {
                     if known.name.as_bytes() == this.name.as_bytes() {
-                        this.ssl_session = mem::replace(&mut known.ssl_session, ptr::null_mut());
+                        #[cfg(nginx_http_ssl)]
+                        mem::swap(&mut this.ssl_session, &mut known.ssl_session);
                         (this.fails, this.accessed) = (known.fails, known.accessed);
                         (this.checked, this.effective_weight) =
                             (known.checked, this.effective_weight.min(known.effective_weight));
@@ -165,6 +165,7 @@ pub unsafe fn inherit(
 /// # Safety
 ///
 /// `peers` is null or a list of nginx's round robin.
+#[cfg(nginx_http_ssl)]
 pub unsafe fn forget_sessions(mut peers: *mut ngx_http_upstream_rr_peers_t) {
     // SAFETY: promised by the caller. Lists of peers, and of their backups, end with null. The reference to a
     // session is the peer's own; connections have theirs.
@@ -180,12 +181,17 @@ pub unsafe fn forget_sessions(mut peers: *mut ngx_http_upstream_rr_peers_t) {
     }
 }
 
+/// Without TLS there are no sessions.
+#[cfg(not(nginx_http_ssl))]
+pub unsafe fn forget_sessions(_peers: *mut ngx_http_upstream_rr_peers_t) {}
+
 /// Frees a TLS session, which OpenSSL counts references of.
 ///
 /// # Safety
 ///
 /// It is null or a session that the caller owns.
-unsafe fn free_session(session: *mut c_void) {
+#[cfg(nginx_http_ssl)]
+unsafe fn free_session(session: *mut std::ffi::c_void) {
     if session.is_null() {
         return;
     }
@@ -194,7 +200,9 @@ unsafe fn free_session(session: *mut c_void) {
     unsafe {
         let free = libc::dlsym(libc::RTLD_DEFAULT, c"SSL_SESSION_free".as_ptr());
         if !free.is_null() {
-            mem::transmute::<*mut c_void, unsafe extern "C" fn(*mut c_void)>(free)(session);
+            mem::transmute::<*mut std::ffi::c_void, unsafe extern "C" fn(*mut std::ffi::c_void)>(
+                free,
+            )(session);
         }
     }
 }

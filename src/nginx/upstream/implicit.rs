@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::ffi::CStr;
 use std::num::NonZeroU16;
 use std::rc::Rc;
 
@@ -23,6 +24,13 @@ use crate::warning::Warning;
 
 /// An address that is never connected to: it holds the place of those of a name.
 const PLACEHOLDER: &str = "127.0.0.1:9";
+
+const KEEPALIVE_MODULE: &CStr = c"ngx_http_upstream_keepalive_module";
+
+/// Whether nginx was built with the module that keeps connections.
+pub fn keeps_connections(cf: &ngx_conf_t) -> bool {
+    directives::exists(cf, KEEPALIVE_MODULE, "keepalive")
+}
 
 /// The upstreams of one configuration.
 #[derive(Default)]
@@ -127,9 +135,12 @@ impl Upstreams {
             text.extend(["server ", &key.server, " ", ONLY_SERVER, "; "]);
         }
         for (directive, argument) in recipe::upstream(&key.keepalive) {
-            if directives::exists(cf, c"ngx_http_upstream_keepalive_module", directive) {
+            if directives::exists(cf, KEEPALIVE_MODULE, directive) {
                 text.extend([directive, " ", argument, "; "]);
             }
+        }
+        if !keeps_connections(cf) {
+            cf.warn(&Warning::NoKeepalive);
         }
         text.push('}');
         cf.at(place, &text, |cf| {

@@ -9,6 +9,7 @@ pub mod lookup;
 pub mod names;
 pub mod servers;
 pub mod shared_names;
+#[cfg_attr(not(nginx_http_ssl), path = "no_tls_client.rs")]
 pub mod tls_client;
 pub mod wanted;
 pub mod warm;

@@ -12,6 +12,7 @@ use crate::nginx::base::module::{HttpModuleServerConf, Module};
 use crate::nginx::base::status::{ERROR, OK};
 use crate::nginx::base::{guard, log, pool};
 use crate::nginx::request::{head, line, proxy};
+use crate::nginx::stock::tls_context;
 use crate::nginx::upstream::address_list::{forget_sessions, inherit, List};
 use crate::nginx::upstream::liveness::{Suspects, Watcher};
 use crate::nginx::upstream::names::Names;
@@ -76,7 +77,7 @@ impl Peers {
         let ours = proxy::of(r).is_some();
         // SAFETY: nginx chooses a server for a request with an upstream and its settings.
         let verifies =
-            || unsafe { (*r.upstream).ssl() == 1 && (*(*r.upstream).conf).ssl_verify == 1 };
+            || unsafe { (*r.upstream).ssl() == 1 && tls_context::verifies((*r.upstream).conf) };
         ours || matches!(self.owner, Owner::User { verified } if !verified || verifies())
     }
 

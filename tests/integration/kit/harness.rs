@@ -60,11 +60,11 @@ fn build(arguments: &[&str]) -> PathBuf {
         .into()
 }
 
-/// Whether the nginx under test passes trailers of replies: the directive for that is in the program.
-pub fn passes_trailers() -> bool {
-    let program = fs::read(&*PROGRAM).expect("a program");
-    let name = b"proxy_pass_trailers\0";
-    program.windows(name.len()).any(|bytes| bytes == name)
+/// Whether the nginx under test has the directive or variable, whose name is then in the program.
+pub fn has(name: &str) -> bool {
+    static TEXT: LazyLock<Vec<u8>> = LazyLock::new(|| fs::read(&*PROGRAM).expect("a program"));
+    let name = format!("{name}\0");
+    TEXT.windows(name.len()).any(|bytes| bytes == name.as_bytes())
 }
 
 /// Whether it answers a `Host` that is no name with 400 itself, which only its version tells.

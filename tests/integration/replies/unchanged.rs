@@ -5,7 +5,7 @@ use std::sync::mpsc;
 use std::sync::Mutex;
 
 use crate::kit::fapi::{json, Fapi, CA};
-use crate::kit::harness::{dechunk, passes_trailers, split_head, Config, Nginx, PATIENCE};
+use crate::kit::harness::{dechunk, has, split_head, Config, Nginx, PATIENCE};
 use crate::kit::location::{location, nginx};
 
 fn answering(reply: impl Into<Vec<u8>>) -> (Fapi, Nginx) {
@@ -283,5 +283,5 @@ fn trailers_where_nginx_can() {
     );
     let text = String::from_utf8(raw(&nginx)).unwrap();
     assert!(text.contains("3\r\nabc\r\n0\r\n"), "{text}");
-    assert_eq!(text.contains("0\r\nX-Sum: 6\r\n\r\n"), passes_trailers(), "{text}");
+    assert_eq!(text.contains("0\r\nX-Sum: 6\r\n\r\n"), has("proxy_pass_trailers"), "{text}");
 }

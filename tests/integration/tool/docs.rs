@@ -7,7 +7,7 @@ use crate::kit::assert::assert_json;
 use crate::kit::documents::{block, blocks, page, PAGES};
 use crate::kit::domains::{ask, tenant};
 use crate::kit::fapi::{json, Fapi, CA};
-use crate::kit::harness::{passes_trailers, Config, Nginx, KEY};
+use crate::kit::harness::{has, Config, Nginx, KEY};
 
 const SNIPPET: &str = include_str!("../../../nginx/clerk-proxy.conf");
 
@@ -20,8 +20,11 @@ fn config(block: &str) -> Config {
         .replace("/var/cache/", "%DIR%/")
         .replace("server frontend-api.clerk.dev:443", "server 127.0.0.1:443")
         .replace("/var/log/nginx", "logs");
-    let text =
-        if passes_trailers() { text } else { text.replace("    proxy_pass_trailers on;\n", "") };
+    let text = if has("proxy_pass_trailers") {
+        text
+    } else {
+        text.replace("    proxy_pass_trailers on;\n", "")
+    };
     // The harness has that line with the path of the module under test.
     let text = text.replace("load_module modules/ngx_http_clerk_proxy_module.so;\n", "");
     let http = if let Some((_, rest)) = text.split_once("http {") {

@@ -1,0 +1,37 @@
+//! What nginx's cache says of a request, where nginx has one.
+
+use crate::nginx::base::ffi::{ngx_http_request_t, ngx_http_upstream_t};
+
+/// For how many seconds the reply may be kept, where the request has an entry of a cache.
+#[cfg(nginx_http_cache)]
+pub fn seconds(r: &ngx_http_request_t) -> Option<i64> {
+    // SAFETY: null or what nginx keeps of the request, as long as it.
+    unsafe { r.cache.as_ref() }.map(|entry| entry.valid_sec)
+}
+
+/// Whether the cache had no reply.
+#[cfg(nginx_http_cache)]
+pub fn is_miss(upstream: &ngx_http_upstream_t) -> bool {
+    upstream.cache_status() == crate::nginx::base::ffi::NGX_HTTP_CACHE_MISS
+}
+
+/// Whether the reply is one that the cache had.
+#[cfg(nginx_http_cache)]
+pub fn is_hit(upstream: &ngx_http_upstream_t) -> bool {
+    upstream.cache_status() >= crate::nginx::base::ffi::NGX_HTTP_CACHE_STALE
+}
+
+#[cfg(not(nginx_http_cache))]
+pub fn seconds(_r: &ngx_http_request_t) -> Option<i64> {
+    None
+}
+
+#[cfg(not(nginx_http_cache))]
+pub fn is_miss(_upstream: &ngx_http_upstream_t) -> bool {
+    false
+}
+
+#[cfg(not(nginx_http_cache))]
+pub fn is_hit(_upstream: &ngx_http_upstream_t) -> bool {
+    false
+}

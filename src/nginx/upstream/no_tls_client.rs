@@ -1,0 +1,38 @@
+//! TLS towards a server in an nginx that was built without it: there is none.
+
+use crate::nginx::base::ffi::{ngx_connection_t, ngx_http_upstream_conf_t};
+
+/// There is no value of this type.
+#[derive(Clone, Copy)]
+pub enum TlsClient {}
+
+impl TlsClient {
+    /// None.
+    pub fn of_nginx() -> Option<Self> {
+        None
+    }
+
+    /// Never called.
+    pub unsafe fn begin(
+        &self,
+        _c: *mut ngx_connection_t,
+        _conf: *mut ngx_http_upstream_conf_t,
+        _handler: unsafe extern "C" fn(*mut ngx_connection_t),
+    ) -> Result<bool, String> {
+        match *self {}
+    }
+
+    /// Never called.
+    pub unsafe fn check(
+        &self,
+        _c: *mut ngx_connection_t,
+        _conf: *mut ngx_http_upstream_conf_t,
+    ) -> Result<(), String> {
+        match *self {}
+    }
+
+    /// Never called.
+    pub unsafe fn end(&self, _c: *mut ngx_connection_t) {
+        match *self {}
+    }
+}
