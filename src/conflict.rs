@@ -2,14 +2,14 @@
 
 use std::fmt;
 
-use crate::location::Misfit;
+use crate::location::Mismatch;
 use crate::shown::shown;
 
 /// What stands around a `clerk_proxy` line and cannot stay as it is.
 #[derive(Debug, PartialEq)]
 pub enum Conflict {
     /// The location is not that of the proxy URL.
-    Location { url: String, prefix: String, location: String, misfit: Misfit },
+    Location { url: String, prefix: String, location: String, mismatch: Mismatch },
     /// A proxy URL with the name of a server that has none.
     ServerName { url: String, name: String },
     /// Another directive handles requests of the location, too.
@@ -64,15 +64,13 @@ impl Conflict {
 impl fmt::Display for Conflict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Location { url, prefix, location, misfit } => {
-                let (url, prefix) = (shown(url), shown(prefix));
-                write!(f, "\"clerk_proxy {url}\" does not fit location \"{location}\", ")?;
-                match misfit {
-                    Misfit::Beside => write!(f, "no request below \"{prefix}/\" reaches it")?,
-                    Misfit::Wider => write!(f, "requests outside \"{prefix}/\" would get 404 there")?,
-                }
-                write!(f, ", use location \"{prefix}/\"")
-            }
+            Self::Location { url, prefix, location, mismatch } => write!(
+                f,
+                "\"clerk_proxy {}\" does not fit location \"{location}\", {}, use location \"{prefix}/\"",
+                shown(url),
+                effect(*mismatch, prefix),
+                prefix = shown(prefix)
+            ),
             Self::ServerName { url, name } => write!(
                 f,
                 "\"$server_name\" in URL \"{}\" of \"clerk_proxy\" is \"{}\" here, which is no host, write the \
@@ -95,14 +93,12 @@ impl fmt::Display for Conflict {
                 "\"proxy_set_header {name}\" conflicts with \"clerk_proxy\" in the same location, which \
                  sets this header, {instead}"
             ),
-            Self::BesideCache { what } => {
-                let what = shown(what);
-                write!(
-                    f,
-                    "\"{what}\" beside \"proxy_cache\" conflicts with \"clerk_proxy\", which decides what is \
-                     cached and under which key, remove \"{what}\""
-                )
-            }
+            Self::BesideCache { what } => write!(
+                f,
+                "\"{0}\" beside \"proxy_cache\" conflicts with \"clerk_proxy\", which decides what is cached \
+                 and under which key, remove \"{0}\"",
+                shown(what)
+            ),
             Self::Inherited { directive } => write!(
                 f,
                 "\"{directive}\" of an outer block would change every request of \"clerk_proxy\", move it \
@@ -126,6 +122,15 @@ impl fmt::Display for Conflict {
                  connections, write an \"upstream\" block for each"
             ),
         }
+    }
+}
+
+/// What the location would mean for requests.
+fn effect(mismatch: Mismatch, prefix: &str) -> String {
+    let prefix = shown(prefix);
+    match mismatch {
+        Mismatch::Beside => format!("no request below \"{prefix}/\" reaches it"),
+        Mismatch::Wider => format!("requests outside \"{prefix}/\" would get 404 there"),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::num::NonZeroU16;
 
+use crate::client_ip::is_one_variable;
 use crate::error::Error;
 use crate::frontend_api::Origin;
 use crate::key_source::{Key, Source};
@@ -90,7 +91,22 @@ pub fn parse_origin(typed: &str, directive: Option<&'static str>) -> Result<Orig
 ///
 /// The value is not a number.
 pub fn parse_warm(typed: &str) -> Result<u16, Error> {
-    number(typed).ok_or_else(|| Error::Warm(typed.to_owned()))
+    let instead = "write the number of connections that a worker keeps ready, such as \"1\", or \"0\" for none";
+    let error = || Error::Value { directive: "clerk_proxy_warm", value: typed.to_owned(), instead };
+    number(typed).ok_or_else(error)
+}
+
+/// Reads the variable of `clerk_proxy_client_ip`.
+///
+/// # Errors
+///
+/// The value is not a single variable.
+pub fn parse_client_ip(typed: String) -> Result<String, Error> {
+    if is_one_variable(&typed) {
+        return Ok(typed);
+    }
+    let instead = "write a single variable, such as \"$http_cf_connecting_ip\"";
+    Err(Error::Value { directive: "clerk_proxy_client_ip", value: typed, instead })
 }
 
 /// Whether the value of this parameter begins with a quote.
@@ -173,7 +189,7 @@ mod tests {
         assert_eq!(parse_warm("0"), Ok(0));
         assert_eq!(parse_warm("65535"), Ok(65535));
         for number in ["", "-1", "+1", "65536", "1k", "on"] {
-            assert_eq!(parse_warm(number), Err(Error::Warm(number.into())));
+            assert!(matches!(parse_warm(number), Err(Error::Value { .. })), "{number}");
         }
     }
 

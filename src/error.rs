@@ -30,10 +30,8 @@ pub enum Error {
     Upstream { directive: Option<&'static str>, value: String, fault: UrlFault },
     /// The value of `keepalive=` is not a number of connections.
     Keepalive(String),
-    /// The value of `clerk_proxy_warm` is not a number of connections.
-    Warm(String),
-    /// An expression that is not the address of a client.
-    ClientIp(String),
+    /// The value of another directive, and what to write there.
+    Value { directive: &'static str, value: String, instead: &'static str },
     /// A variable that nothing defines.
     UnknownVariable { directive: &'static str, name: String },
     /// The key cannot be used; the source says where it came from and is never the key.
@@ -58,7 +56,6 @@ impl From<Failure> for Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const DASHBOARD: &str = "write the proxy URL as in the Clerk Dashboard";
         match self {
             Self::NoUrl { parameter } => write!(
                 f,
@@ -82,36 +79,24 @@ impl fmt::Display for Error {
             Self::Duplicate(directive) => write!(f, "\"{directive}\" directive is duplicate"),
             Self::ProxyUrl { value, fault } => write!(
                 f,
-                "invalid URL \"{}\" in \"clerk_proxy\": {fault}, {DASHBOARD}, such as \
-                 \"https://app.dev/__clerk\"",
+                "invalid URL \"{}\" in \"clerk_proxy\": {fault}, write the proxy URL as in the Clerk \
+                 Dashboard, such as \"https://app.dev/__clerk\"",
                 shown(value)
             ),
-            Self::Upstream { directive, value, fault } => {
-                let value = shown(value);
-                match directive {
-                    None => write!(f, "invalid parameter \"upstream={value}\" in \"clerk_proxy\"")?,
-                    Some(name) => write!(f, "invalid value \"{value}\" in \"{name}\"")?,
-                }
-                write!(f, ": {fault}, write an origin such as \"https://frontend-api.clerk.dev\"")
-            }
+            Self::Upstream { directive, value, fault } => write!(
+                f,
+                "invalid {}: {fault}, write an origin such as \"https://frontend-api.clerk.dev\"",
+                origin(*directive, &shown(value))
+            ),
             Self::Keepalive(value) => write!(
                 f,
                 "invalid parameter \"keepalive={}\" in \"clerk_proxy\", write the number of idle connections \
                  that a worker keeps, such as \"keepalive=64\"",
                 shown(value)
             ),
-            Self::Warm(value) => write!(
-                f,
-                "invalid value \"{}\" in \"clerk_proxy_warm\", write the number of connections that a worker \
-                 keeps ready, such as \"1\", or \"0\" for none",
-                shown(value)
-            ),
-            Self::ClientIp(value) => write!(
-                f,
-                "invalid value \"{}\" in \"clerk_proxy_client_ip\": it is not a single variable, write one \
-                 such as \"$http_cf_connecting_ip\"",
-                shown(value)
-            ),
+            Self::Value { directive, value, instead } => {
+                write!(f, "invalid value \"{}\" in \"{directive}\", {instead}", shown(value))
+            }
             Self::UnknownVariable { directive, name } => write!(
                 f,
                 "unknown \"{}\" variable in \"{directive}\", correct its name or define it, as by \"map\"",
@@ -128,6 +113,14 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+/// Names an ORIGIN and where it stands.
+fn origin(directive: Option<&str>, value: &str) -> String {
+    match directive {
+        None => format!("parameter \"upstream={value}\" in \"clerk_proxy\""),
+        Some(name) => format!("value \"{value}\" in \"{name}\""),
+    }
+}
 
 /// The part of a misspelt parameter that can be repeated: all up to `=`; what follows may be a key.
 fn parameter_name(word: &str) -> String {

@@ -11,29 +11,31 @@
 //!                     ▼
 //!                  pure core, each line importing only from lines below it
 //!
-//!                  directive       the words of a `clerk_proxy` line
-//!                  recipe_values   the recipe filled in for one location
-//!                  recipe          the stock directives that the line stands for
-//!                  error           mistakes in the words of our directives
-//!                  conflict        mistakes around a `clerk_proxy` line
-//!                  failure         what this system or this nginx lacks
-//!                  warning         what works and will hurt
-//!                  location        whether a location is that of the public URL
-//!                  proxy_url       the public URL
-//!                  frontend_api    where the Frontend API is
-//!                  http_url        what both have in common
-//!                  key_source      where the key comes from
-//!                  secret_key      the form of a key
-//!                  shown           values as they may be printed
+//!                  recipe_values       the recipe filled in for one location
+//!                  directive           the words of a `clerk_proxy` line
+//!                  recipe              the stock directives that the line stands for
+//!                  error               what `nginx -t` fails for: mistakes in the words of our directives
+//!                  conflict            and around a `clerk_proxy` line
+//!                  failure             and what this system or this nginx lacks
+//!                  warning             what works and will hurt
+//!                  location            whether a location is that of the public URL
+//!                  proxy_url           the public URL
+//!                  frontend_api        where the Frontend API is
+//!                  http_url            what both URLs have in common
+//!                  key_source          where the key comes from
+//!                  secret_key          the form of a key
+//!                  shown               values as they may be printed
+//!                  variable_names      the variables in a text
 //!                  configuration_text  where a directive stands in a file
-//!                  variable_names  the variables in a text
-//!                  buffer_sizes    sizes that go with those of the user
-//!                  client_ip       the client's address in what a CDN sends
-//!                  upstream_uri    request URI ─► upstream URI
-//!                  hop_by_hop      headers that Connection names
-//!                  public_script   what a cache may keep
-//!                  reply_head      header lines of a reply
-//!                  error_body      JSON for errors that nginx makes itself
+//!                  buffer_sizes        sizes that go with those of the user
+//!                  request_headers     request headers that are not passed, or that the user should not set
+//!                  reply_headers       headers of outer blocks that may stand in replies
+//!                  client_ip           the client's address in what a CDN sends
+//!                  upstream_uri        request URI ─► upstream URI
+//!                  hop_by_hop          headers that Connection names
+//!                  public_script       what a cache may keep
+//!                  reply_head          header lines of a reply
+//!                  error_body          JSON for errors that nginx makes itself
 //! ```
 //!
 //! Dependencies point down only, and a test fails for one that does not. A file of the core knows no nginx type, logs

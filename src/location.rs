@@ -4,7 +4,7 @@ use crate::proxy_url::ProxyUrl;
 
 /// Why a location is not that of a proxy URL.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Misfit {
+pub enum Mismatch {
     /// No request below the URL's path reaches the location.
     Beside,
     /// Other requests reach it, too, and the Frontend API has nothing for them.
@@ -19,13 +19,13 @@ const SEGMENTS: [&str; 4] = ["npm", ".well-known", "oauth", "api_keys"];
 /// # Errors
 ///
 /// Why the location is not that of the URL.
-pub fn check(url: &ProxyUrl, name: &str, exact: bool) -> Result<(), Misfit> {
+pub fn check(url: &ProxyUrl, name: &str, exact: bool) -> Result<(), Mismatch> {
     let prefix = url.prefix();
     match name.strip_prefix(prefix) {
         // `/__clerk` takes `/__clerkfoo`, too, for which there is an answer of our own.
         Some(rest) if rest.is_empty() || rest.starts_with('/') => Ok(()),
-        None if !exact && prefix.starts_with(name) => Err(Misfit::Wider),
-        _ => Err(Misfit::Beside),
+        None if !exact && prefix.starts_with(name) => Err(Mismatch::Wider),
+        _ => Err(Mismatch::Beside),
     }
 }
 
@@ -62,11 +62,11 @@ mod tests {
             assert_eq!(check(&typed, name, true), Ok(()), "{name}");
         }
         for name in ["/", "/__cler", ""] {
-            assert_eq!(check(&typed, name, false), Err(Misfit::Wider), "{name}");
-            assert_eq!(check(&typed, name, true), Err(Misfit::Beside), "{name}");
+            assert_eq!(check(&typed, name, false), Err(Mismatch::Wider), "{name}");
+            assert_eq!(check(&typed, name, true), Err(Mismatch::Beside), "{name}");
         }
         for name in ["/__clerkfoo", "/api/", "/__Clerk/"] {
-            assert_eq!(check(&typed, name, false), Err(Misfit::Beside), "{name}");
+            assert_eq!(check(&typed, name, false), Err(Mismatch::Beside), "{name}");
         }
         let root = url("https://clerk.app.dev/");
         assert_eq!((check(&root, "/", false), check(&root, "/v1/", false)), (Ok(()), Ok(())));

@@ -4,6 +4,8 @@ use std::fmt;
 
 use zeroize::Zeroizing;
 
+use crate::shown::shown;
+
 /// The environment variable that is asked when no source is given.
 pub const DEFAULT_VARIABLE: &str = "CLERK_SECRET_KEY";
 
@@ -113,6 +115,37 @@ impl fmt::Display for KeyFault {
             Self::Form => {
                 f.write_str("it does not begin with \"sk_live_\", copy it from the Clerk Dashboard")
             }
+        }
+    }
+}
+
+/// What is wrong with a key that can be used.
+#[derive(Debug, PartialEq)]
+pub enum KeyRisk {
+    /// It is that of a development instance.
+    Development,
+    /// Every user can read the file with this path.
+    ReadableFile(String),
+    /// Every user can read the configuration file that it stands in.
+    ReadableConfiguration,
+}
+
+impl fmt::Display for KeyRisk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Development => f.write_str(
+                "belongs to a development instance, which Clerk does not proxy, write the key that begins \
+                 with \"sk_live_\"",
+            ),
+            Self::ReadableFile(path) => write!(
+                f,
+                "can be read by every user of this machine, run \"chmod 600 {}\"",
+                shown(path)
+            ),
+            Self::ReadableConfiguration => f.write_str(
+                "is in a file that every user of this machine can read, put the key into a file of mode 600 \
+                 and write \"file:PATH\"",
+            ),
         }
     }
 }

@@ -4,17 +4,14 @@
 
 use std::fmt;
 
+use crate::secret_key::KeyRisk;
 use crate::shown::shown;
 
 /// Something that works and should be changed.
 #[derive(Debug, PartialEq)]
 pub enum Warning {
-    /// A key of a development instance.
-    DevelopmentKey { directive: &'static str, source: String },
-    /// A key file that all users can read.
-    ReadableKeyFile { directive: &'static str, path: String },
-    /// A literal key in a configuration file that all users can read.
-    ReadableConfiguration { directive: &'static str },
+    /// A key that others can read, or that Clerk does not take.
+    Key { directive: &'static str, source: String, risk: KeyRisk },
     /// A proxy URL without TLS.
     PlainUrl { url: String },
     /// A proxy URL whose host is what a client says.
@@ -40,24 +37,9 @@ pub enum Warning {
 impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::DevelopmentKey { directive, source } => write!(
-                f,
-                "{source} in \"{directive}\" belongs to a development instance, which Clerk does not proxy, \
-                 write the key that begins with \"sk_live_\""
-            ),
-            Self::ReadableKeyFile { directive, path } => {
-                let path = shown(path);
-                write!(
-                    f,
-                    "key in file \"{path}\" in \"{directive}\" can be read by every user of this machine, \
-                     run \"chmod 600 {path}\""
-                )
+            Self::Key { directive, source, risk } => {
+                write!(f, "{source} in \"{directive}\" {risk}")
             }
-            Self::ReadableConfiguration { directive } => write!(
-                f,
-                "literal key in \"{directive}\" is in a file that every user of this machine can read, put \
-                 the key into a file of mode 600 and write \"file:PATH\""
-            ),
             Self::PlainUrl { url } => write!(
                 f,
                 "URL \"{}\" in \"clerk_proxy\" does not use TLS, which browsers and Clerk expect, write \
@@ -102,14 +84,18 @@ impl fmt::Display for Warning {
                 "each request of \"clerk_proxy\" makes a connection of its own, since this nginx was built \
                  without ngx_http_upstream_keepalive_module, build it with that",
             ),
-            Self::HostNotFound { server, block } => {
-                let server = shown(server);
-                write!(f, "host not found in upstream \"{server}\" of \"clerk_proxy\", ")?;
-                if let Some(name) = block {
-                    write!(f, "and there is no \"upstream {}\" block, ", shown(name))?;
-                }
-                f.write_str("requests get 502 until the name can be resolved")
-            }
+            Self::HostNotFound { server, block } => write!(
+                f,
+                "host not found in upstream \"{}\" of \"clerk_proxy\", {}requests get 502 until the name can \
+                 be resolved",
+                shown(server),
+                block.as_ref().map(|name| no_block(name)).unwrap_or_default()
+            ),
         }
     }
+}
+
+/// What else the name of an upstream may have been meant for.
+fn no_block(name: &str) -> String {
+    format!("and there is no \"upstream {}\" block, ", shown(name))
 }

@@ -3,7 +3,7 @@
 #![no_main]
 
 use clerk_nginx_fuzz::assert_read_alike;
-use clerk_nginx_fuzz::location::{self, Misfit};
+use clerk_nginx_fuzz::location::{self, Mismatch};
 use clerk_nginx_fuzz::proxy_url::ProxyUrl;
 use libfuzzer_sys::fuzz_target;
 
@@ -18,7 +18,8 @@ fuzz_target!(|typed: &str| {
     let prefix = url.prefix();
     assert!(prefix.is_empty() || prefix.starts_with('/') && !prefix.ends_with('/'));
     assert!(!prefix.split('/').any(|segment| segment == "." || segment == ".."));
-    for (end, fits) in [("", Ok(())), ("/", Ok(())), ("/v1/", Ok(())), ("-", Err(Misfit::Beside))] {
+    for (end, fits) in [("", Ok(())), ("/", Ok(())), ("/v1/", Ok(())), ("-", Err(Mismatch::Beside))]
+    {
         let name = format!("{prefix}{end}");
         assert_eq!(location::check(&url, &name, false), fits, "{name}");
         assert_eq!(location::better_url(&url, &name), None, "{name}");

@@ -4,10 +4,14 @@
 pub mod buffer_sizes;
 #[path = "../../src/client_ip.rs"]
 pub mod client_ip;
+#[path = "../../src/conflict.rs"]
+pub mod conflict;
 #[path = "../../src/directive.rs"]
 pub mod directive;
 #[path = "../../src/error.rs"]
 pub mod error;
+#[path = "../../src/failure.rs"]
+pub mod failure;
 #[path = "../../src/frontend_api.rs"]
 pub mod frontend_api;
 #[path = "../../src/hop_by_hop.rs"]
@@ -24,12 +28,16 @@ pub mod proxy_url;
 pub mod recipe;
 #[path = "../../src/recipe_values.rs"]
 pub mod recipe_values;
+#[path = "../../src/request_headers.rs"]
+pub mod request_headers;
 #[path = "../../src/secret_key.rs"]
 pub mod secret_key;
 #[path = "../../src/shown.rs"]
 pub mod shown;
 #[path = "../../src/upstream_uri.rs"]
 pub mod upstream_uri;
+#[path = "../../src/variable_names.rs"]
+pub mod variable_names;
 
 use std::net::Ipv6Addr;
 

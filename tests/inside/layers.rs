@@ -8,6 +8,17 @@ use std::path::Path;
 /// The folders of the glue, each of which imports only those before it.
 const LAYERS: [&str; 5] = ["base", "stock", "request", "upstream", "config"];
 
+/// The lines of a file that can be read in one go; `clippy.toml` has those of a function.
+const LONGEST: usize = 300;
+
+/// Files that are still longer.
+const TOO_LONG: [&str; 4] = [
+    "src/nginx/config/apply.rs",
+    "src/nginx/mod.rs",
+    "src/nginx/upstream/attempt.rs",
+    "src/nginx/upstream/names.rs",
+];
+
 /// The files below a folder of the repository, and their texts.
 pub fn sources(folder: &str) -> Vec<(String, String)> {
     let mut found = Vec::new();
@@ -138,5 +149,51 @@ fn a_folder_says_what_it_is_for() {
             .filter(|line| !line.starts_with("pub mod ") && !line.starts_with("#[cfg"))
             .collect();
         assert!(others.is_empty(), "{layer}: {others:?}");
+    }
+}
+
+/// The modules of the core in the order of the map in `lib.rs`, the highest first.
+fn map() -> Vec<String> {
+    let sources = sources("src");
+    let (_, text) = sources.iter().find(|(name, _)| name == "src/lib.rs").expect("a map");
+    let core = text.lines().skip_while(|line| !line.contains("pure core")).skip(1);
+    let lines = core.take_while(|line| !line.contains("```"));
+    let names = lines.filter_map(|line| line.trim_start_matches("//!").split_whitespace().next());
+    names.map(str::to_owned).collect()
+}
+
+#[test]
+fn the_map_of_the_core_is_that_of_its_imports() {
+    let (map, modules) = (map(), modules());
+    let core = modules.keys().filter(|name| height(name) == 0 && !name.contains("::"));
+    let mut sorted = map.clone();
+    sorted.sort();
+    assert_eq!(sorted, core.cloned().collect::<Vec<_>>());
+    for (at, name) in map.iter().enumerate() {
+        let imported = named(&modules[name], &modules);
+        let up: Vec<_> = map[..at].iter().filter(|above| imported.contains(*above)).collect();
+        assert!(up.is_empty(), "{name} imports {up:?}, which the map has above it");
+    }
+}
+
+#[test]
+fn the_fuzz_targets_have_what_they_import() {
+    let modules = modules();
+    let sources = sources("fuzz/src");
+    let lines = sources[0].1.lines();
+    let given: BTreeSet<_> = lines.filter_map(|line| line.strip_prefix("pub mod ")).collect();
+    for name in given.iter().map(|name| name.trim_end_matches(';')) {
+        let text = modules[name].split("#[cfg(test)]").next().expect("code");
+        let imported = named(text, &modules);
+        let missing = imported.iter().find(|other| !given.contains(format!("{other};").as_str()));
+        assert_eq!(missing, None, "{name} imports it, and fuzz/src/lib.rs lacks it");
+    }
+}
+
+#[test]
+fn files_are_short() {
+    for (name, text) in sources("src") {
+        let lines = text.lines().count();
+        assert!(lines <= LONGEST || TOO_LONG.contains(&name.as_str()), "{name} has {lines} lines");
     }
 }

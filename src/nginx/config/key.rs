@@ -14,7 +14,7 @@ use crate::nginx::base::ffi::{ngx_conf_full_name, ngx_conf_t};
 use crate::nginx::base::parser::{ConfExt, Stop, NO_MEMORY};
 use crate::nginx::base::status::OK;
 use crate::nginx::config::named;
-use crate::secret_key::{KeyFault, SecretKey, DEFAULT_VARIABLE};
+use crate::secret_key::{KeyFault, KeyRisk, SecretKey, DEFAULT_VARIABLE};
 use crate::warning::Warning;
 
 /// Reads the key that a directive names.
@@ -45,17 +45,18 @@ pub fn read(cf: &mut ngx_conf_t, directive: &'static str, source: &Source) -> Re
         }
     };
     let key = bytes.and_then(|bytes| SecretKey::parse(&bytes)).map_err(error)?;
-    match source {
+    let readable = match source {
         Source::Literal(_) if all_can_read(cf.place().path()) => {
-            cf.warn(&Warning::ReadableConfiguration { directive });
+            Some(KeyRisk::ReadableConfiguration)
         }
         Source::File(path) if all_can_read(Path::new(path)) => {
-            cf.warn(&Warning::ReadableKeyFile { directive, path: path.clone() });
+            Some(KeyRisk::ReadableFile(path.clone()))
         }
-        _ => {}
-    }
-    if key.is_of_development() {
-        cf.warn(&Warning::DevelopmentKey { directive, source: source.to_string() });
+        _ => None,
+    };
+    let development = key.is_of_development().then_some(KeyRisk::Development);
+    for risk in readable.into_iter().chain(development) {
+        cf.warn(&Warning::Key { directive, source: source.to_string(), risk });
     }
     Ok(Key::Known(key))
 }

@@ -2,9 +2,8 @@
 
 use std::rc::Rc;
 
-use crate::client_ip::is_one_variable;
 use crate::conflict::Conflict;
-use crate::directive::{parse_origin, parse_warm, ClerkProxy};
+use crate::directive::{parse_client_ip, parse_origin, parse_warm, ClerkProxy};
 use crate::error::Error;
 use crate::key_source::Source;
 use crate::location;
@@ -86,10 +85,7 @@ pub fn clerk_proxy_upstream(cf: &mut ngx_conf_t) -> Result<(), Stop> {
 /// `clerk_proxy_client_ip VALUE;`
 pub fn clerk_proxy_client_ip(cf: &mut ngx_conf_t) -> Result<(), Stop> {
     let read = |cf: &mut ngx_conf_t| {
-        let text = value(cf);
-        if !is_one_variable(&text) {
-            return Err(Error::ClientIp(text).into());
-        }
+        let text = parse_client_ip(value(cf))?;
         named::check(cf, CLIENT_IP, &text)?;
         Ok(text.into())
     };
@@ -131,9 +127,9 @@ fn check_location(
         return Ok(None);
     }
     let (location, url) = (location_name(core), line.url.as_str().to_owned());
-    if let Err(misfit) = location::check(&line.url, &location, core.exact_match() == 1) {
+    if let Err(mismatch) = location::check(&line.url, &location, core.exact_match() == 1) {
         let prefix = line.url.prefix().to_owned();
-        return Err(Conflict::Location { url, prefix, location, misfit });
+        return Err(Conflict::Location { url, prefix, location, mismatch });
     }
     let better = location::better_url(&line.url, &location);
     Ok(better.map(|better| Warning::Nowhere { url, location, better }))

@@ -128,7 +128,7 @@ fn addresses_that_are_not_one_variable() {
         "$http_a$http_b",
     ] {
         let message = format!(
-            "invalid value \"{}\" in \"clerk_proxy_client_ip\": it is not a single variable, write one such as \
+            "invalid value \"{}\" in \"clerk_proxy_client_ip\", write a single variable, such as \
              \"$http_cf_connecting_ip\"",
             value.trim_matches('"')
         );
