@@ -1,8 +1,8 @@
-//! Buffer sizes that nginx accepts together with those that the user set.
+//! Buffer sizes that nginx accepts together with the user's.
 
 use std::cmp::{max, min};
 
-/// What the user set of the directives that nginx checks against each other.
+/// The user's values of the directives that nginx checks against each other.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct UserSizes {
     /// `proxy_buffer_size`
@@ -29,8 +29,8 @@ pub struct Sizes {
 }
 
 impl Sizes {
-    /// Our defaults, made to fit what the user set: a configuration that nginx takes without `clerk_proxy`
-    /// must not fail because of sizes that the user never wrote.
+    /// Our defaults, changed to fit the user's sizes: a configuration that nginx accepts without `clerk_proxy` must not
+    /// fail for sizes that the user did not write.
     pub fn beside(user: UserSizes) -> Self {
         let cap = [user.busy_buffers_size, user.temp_file_write_size, user.max_temp_file_size]
             .into_iter()

@@ -16,7 +16,7 @@ impl Form {
     /// The form of the values of an nginx expression: only the CDN `CloudFront` writes a port behind a bare
     /// address.
     pub fn of(expression: &str) -> Self {
-        // The names of variables have no case.
+        // nginx ignores the case of variables.
         if expression.to_ascii_lowercase().contains("http_cloudfront_viewer_address") {
             Self::AlwaysPort
         } else {
@@ -25,7 +25,7 @@ impl Form {
     }
 }
 
-/// Whether an expression of nginx is `$name` or `${name}`: anything else is no address, or that of everybody.
+/// Whether an expression of nginx is `$name` or `${name}`. Anything else is not an address, or the same for everybody.
 pub fn is_one_variable(expression: &str) -> bool {
     let name = expression.strip_prefix('$').unwrap_or_default();
     let name = name.strip_prefix('{').and_then(|name| name.strip_suffix('}')).unwrap_or(name);
@@ -33,8 +33,8 @@ pub fn is_one_variable(expression: &str) -> bool {
     !name.is_empty() && !is_capture && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
 }
 
-/// The address in a value, without brackets and port; nothing if the value is anything else. Zone ids mean
-/// nothing to other machines and are no part of an address here.
+/// The address in a value, without brackets and port; `None` if the value is anything else. A zone id means nothing to
+/// other machines and makes a value invalid.
 pub fn client_ip(value: &str, form: Form) -> Option<&str> {
     if let Some(rest) = value.strip_prefix('[') {
         let (ip, port) = rest.split_once(']')?;
@@ -53,7 +53,7 @@ pub fn client_ip(value: &str, form: Form) -> Option<&str> {
     ip.parse::<IpAddr>().is_ok().then_some(ip)
 }
 
-/// An address in the one spelling that it is counted by (RFC 5952; IPv4 in IPv6 as IPv4).
+/// An address in one spelling, by which requests are counted (RFC 5952; IPv4 in IPv6 as IPv4).
 #[derive(Debug)]
 pub struct Spelling {
     bytes: [u8; 45],
@@ -61,9 +61,9 @@ pub struct Spelling {
 }
 
 impl Spelling {
-    /// The spelling, where `ip` is an address in another one.
+    /// The spelling, if `ip` is an address in another one.
     pub fn unlike(ip: &str) -> Option<Self> {
-        // IPv4 addresses have one that is taken for an address at all.
+        // IPv4 addresses have only one valid spelling.
         if !ip.contains(':') {
             return None;
         }

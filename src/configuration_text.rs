@@ -20,7 +20,7 @@ struct Directive {
 }
 
 impl Directive {
-    /// Whether it is the directive in the words of `what`, followed by one of its arguments or by nothing.
+    /// Whether it is `what`: the name of a directive, or the name and one of its arguments.
     fn is(&self, what: &str) -> bool {
         let (name, argument) = what.split_once(' ').map_or((what, None), |(n, a)| (n, Some(a)));
         let has =
@@ -29,7 +29,7 @@ impl Directive {
     }
 }
 
-/// Where a directive stands: its file, unless that is the text searched, and its line.
+/// Where a directive stands: the included file, if it is in one, and the line.
 pub type Found = (Option<String>, usize);
 
 /// Finds one of `these`, a directive or a directive and one of its arguments, in the block of the `clerk_proxy`

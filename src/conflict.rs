@@ -5,20 +5,20 @@ use std::fmt;
 use crate::location::Mismatch;
 use crate::shown::shown;
 
-/// What stands around a `clerk_proxy` line and cannot stay as it is.
+/// What stands around a `clerk_proxy` line and must be changed.
 #[derive(Debug, PartialEq)]
 pub enum Conflict {
     /// The location is not that of the proxy URL.
     Location { url: String, prefix: String, location: String, mismatch: Mismatch },
-    /// A proxy URL with the name of a server that has none.
+    /// A proxy URL with `$server_name` in a server without a name.
     ServerName { url: String, name: String },
     /// Another directive handles requests of the location, too.
     OtherHandler { location: String },
     /// A directive inside the location sends requests elsewhere with the settings of `clerk_proxy`.
     NestedProxyPass { location: String },
-    /// A `proxy_set_header` for a name that belongs to Clerk's contract.
+    /// A `proxy_set_header` for a header of Clerk's contract.
     OwnedHeader { name: String, instead: &'static str },
-    /// A line beside `proxy_cache` that would have it keep what it must not, or mix it up.
+    /// A line beside `proxy_cache` that would make the cache keep private replies or confuse replies.
     BesideCache { what: String },
     /// An inherited directive that no directive of the location can undo.
     Inherited { directive: &'static str },
@@ -49,7 +49,7 @@ const HANDLERS: [&str; 14] = [
 ];
 
 impl Conflict {
-    /// The directives, in words, of which one is in conflict, and whether it may stand in a block around.
+    /// The directives one of which causes the conflict, and whether it may stand in an outer block.
     pub fn culprits(&self) -> (Vec<String>, bool) {
         match self {
             Self::OtherHandler { .. } => (HANDLERS.map(str::to_owned).to_vec(), false),
@@ -125,7 +125,7 @@ impl fmt::Display for Conflict {
     }
 }
 
-/// What the location would mean for requests.
+/// What would happen to requests.
 fn effect(mismatch: Mismatch, prefix: &str) -> String {
     let prefix = shown(prefix);
     match mismatch {

@@ -1,4 +1,4 @@
-//! The words of a `clerk_proxy` line, read into typed values, and what they mean together with other lines.
+//! The words of our directives, read into typed values.
 
 use std::num::NonZeroU16;
 
@@ -16,11 +16,11 @@ const PARAMETERS: &[&str] = &["secret_key=", "upstream=", "keepalive="];
 pub struct ClerkProxy {
     /// The public proxy URL.
     pub url: ProxyUrl,
-    /// Where the key comes from, where it was said.
+    /// Where the key comes from, if the line says it.
     pub key: Option<Source>,
-    /// Where the Frontend API is, where it was said.
+    /// Where the Frontend API is, if the line says it.
     pub origin: Option<Origin>,
-    /// How many idle connections a worker keeps, where it was said.
+    /// How many idle connections a worker keeps, if the line says it.
     pub keepalive: Option<NonZeroU16>,
 }
 
@@ -33,9 +33,9 @@ pub struct Effective {
     pub key: Key,
     /// Where the Frontend API is.
     pub origin: Origin,
-    /// How many idle connections a worker keeps, where it was said.
+    /// How many idle connections a worker keeps, if the line says it.
     pub keepalive: Option<NonZeroU16>,
-    /// An expression with the client's address, if it is not that of the connection.
+    /// An expression for the client's address; without one it is the address of the connection.
     pub client_ip: Option<String>,
     /// How many unused connections a worker keeps ready.
     pub warm: u16,
@@ -79,7 +79,7 @@ impl ClerkProxy {
 ///
 /// # Errors
 ///
-/// What is wrong with it.
+/// The fault of the ORIGIN.
 pub fn parse_origin(typed: &str, directive: Option<&'static str>) -> Result<Origin, Error> {
     let error = |fault| Error::Upstream { directive, value: typed.to_owned(), fault };
     Origin::parse(typed).map_err(error)
@@ -114,7 +114,7 @@ fn is_quoted(word: &str, name: &str) -> bool {
     word.strip_prefix(name).is_some_and(|value| value.starts_with(['"', '\'']))
 }
 
-/// nginx reads numbers without a sign.
+/// Reads a number as nginx does: without a sign.
 fn number(typed: &str) -> Option<u16> {
     typed.parse().ok().filter(|_| !typed.starts_with('+'))
 }

@@ -20,7 +20,7 @@ pub enum Error {
     UnknownParameter(String),
     /// A parameter written twice.
     DuplicateParameter(&'static str),
-    /// The value of a parameter in quotes, which nginx keeps.
+    /// A parameter with quotes around its value, which nginx keeps.
     Quoted(&'static str),
     /// A directive that stands twice in one block.
     Duplicate(&'static str),
@@ -30,11 +30,11 @@ pub enum Error {
     Upstream { directive: Option<&'static str>, value: String, fault: UrlFault },
     /// The value of `keepalive=` is not a number of connections.
     Keepalive(String),
-    /// The value of another directive, and what to write there.
+    /// The value of another directive, and what to write instead.
     Value { directive: &'static str, value: String, instead: &'static str },
     /// A variable that nothing defines.
     UnknownVariable { directive: &'static str, name: String },
-    /// The key cannot be used; the source says where it came from and is never the key.
+    /// The key cannot be used. The source names where it comes from and never is the key.
     SecretKey { directive: &'static str, source: String, fault: KeyFault },
     /// What stands around a `clerk_proxy` line.
     Conflict(Conflict),
@@ -122,7 +122,7 @@ fn origin(directive: Option<&str>, value: &str) -> String {
     }
 }
 
-/// The part of a misspelt parameter that can be repeated: all up to `=`; what follows may be a key.
+/// The part of a misspelt parameter that may be printed: all up to `=`, since a key may follow.
 fn parameter_name(word: &str) -> String {
     match word.split_once('=') {
         Some((name, _)) => format!("{name}="),

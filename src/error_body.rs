@@ -1,18 +1,18 @@
-//! The JSON body of an error that nginx makes itself, in the form in which clerk-js reads Clerk's own.
+//! The JSON body of an error that nginx makes itself, in the form of Clerk's own errors, which clerk-js reads.
 
 use http::StatusCode;
 
-/// Why there is an error, where the status does not say it.
+/// The cause of an error, if the status does not tell.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Cause {
-    /// The status says it all.
+    /// The status tells.
     Status,
-    /// The request lies beside the path of the proxy URL.
+    /// The request is not below the path of the proxy URL.
     PathMismatch,
 }
 
-/// `{"errors":[{"code","message","long_message"}]}`; the codes are those of Clerk and of its own proxy, or
-/// made from the name of the status.
+/// `{"errors":[{"code","message","long_message"}]}`. The codes are Clerk's, those of its own proxies, or the name of the
+/// status.
 pub fn error_body(status: u16, cause: Cause) -> String {
     let reason = StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason());
     let reason = reason.unwrap_or("Error");
@@ -65,7 +65,7 @@ pub fn error_body(status: u16, cause: Cause) -> String {
     json(code, message, long_message)
 }
 
-/// The texts hold nothing that JSON escapes, as a test shows for all of them.
+/// The texts contain nothing that JSON escapes, as a test shows for all of them.
 fn json(code: &str, message: &str, long_message: &str) -> String {
     format!(
         "{{\"errors\":[{{\"code\":\"{code}\",\"message\":\"{message}\",\"long_message\":\

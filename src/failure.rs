@@ -1,4 +1,4 @@
-//! What `clerk_proxy` fails for although nothing in the configuration is wrong, as `nginx -t` shows it.
+//! Failures that are no mistake in the configuration, as `nginx -t` shows them.
 
 use std::fmt;
 

@@ -14,14 +14,14 @@ pub struct Origin {
     pub tls: bool,
     /// Where connections go.
     pub address: Address,
-    /// What stands before the stripped path in requests: empty, or `/` and more without a slash at the end.
+    /// The path that is put before the URI of a request: empty, or `/…` without a slash at the end.
     pub path: String,
 }
 
 /// Where connections go.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Address {
-    /// A name or an IP address (IPv6 in brackets), and a port where one was typed.
+    /// A name or an IP address (IPv6 in brackets), and the port if one was typed.
     Host { name: String, port: Option<u16> },
     /// The path of a socket.
     Unix(String),
@@ -48,8 +48,8 @@ impl Origin {
         }
         let (url, authority) = parse_http_url(typed)?;
         let name = url.host_str().ok_or(UrlFault::NoHost)?.to_owned();
-        // `url` drops the default port; nginx reads `name:443` as an address and never as the name of an
-        // upstream{} block, so that a typed port must be kept. An IPv6 address has colons of its own.
+        // `url` drops the default port, but a typed one must be kept: nginx reads `name:443` as an address and never as
+        // the name of an upstream{} block. An IPv6 address contains colons, too.
         let has_port = authority.rsplit(']').next().is_some_and(|rest| rest.contains(':'));
         let port = url.port_or_known_default().filter(|_| has_port);
         let address = Address::Host { name, port };
@@ -68,11 +68,11 @@ impl Origin {
         if !socket.starts_with('/') {
             return Err(UrlFault::UnixSocket);
         }
-        // It becomes a word of nginx's configuration.
+        // The path becomes a word of nginx's configuration.
         if socket.contains(['{', '}', ';', '"', '\'', '\\']) {
             return Err(UrlFault::Malformed("invalid character in the socket's path".to_owned()));
         }
-        // The path's rules are those of every URL; the socket has no say in them.
+        // The path has the same rules as in any other URL.
         let path = parse_http_url(&format!("http://localhost{path}"))
             .ok()
             .filter(|_| path.is_empty() || path.starts_with('/'))
@@ -109,7 +109,7 @@ impl Origin {
         }
     }
 
-    /// The name that an `upstream {}` block must have for this ORIGIN to mean it.
+    /// The name of the `upstream {}` block that this ORIGIN means, if there is such a block.
     pub fn block_name(&self) -> Option<&str> {
         match &self.address {
             Address::Host { name, port: None } => Some(name),
@@ -119,8 +119,8 @@ impl Origin {
 
     /// The name that the server's certificate must carry, also sent as SNI.
     ///
-    /// A socket has no name, nor has an `upstream {}` block of the user (`in_block`) whose name has no dot:
-    /// both lead to the Frontend API by another way.
+    /// It is Clerk's for a socket and for an `upstream {}` block of the user (`in_block`) whose name has no dot: both
+    /// lead to Clerk.
     pub fn tls_name(&self, in_block: bool) -> &str {
         match &self.address {
             Address::Host { name, .. } if !in_block || name.contains('.') => name,
@@ -128,7 +128,7 @@ impl Origin {
         }
     }
 
-    /// The value of `Host`: the name, and the port where it is not the scheme's own.
+    /// The value of `Host`: the name, and the port unless it is the default of the scheme.
     pub fn host_header(&self, in_block: bool) -> String {
         let name = self.tls_name(in_block);
         match self.address {
@@ -149,13 +149,13 @@ impl Origin {
         }
     }
 
-    /// The whole as text; no other ORIGIN has the same, nor has one with another path behind it.
+    /// The ORIGIN as text. No two ORIGINs have the same text, even if a path is appended.
     pub fn text(&self) -> String {
         let end = if self.is_unix() { ":" } else { "" };
         format!("{}://{}{end}{}", self.scheme(), self.server(), self.path)
     }
 
-    /// The name whose addresses connections go to, and the port; nothing for an address or a socket.
+    /// The name to resolve, and the port; `None` for an address or a socket.
     pub fn name_and_port(&self) -> Option<(&str, u16)> {
         match &self.address {
             Address::Host { name, port } => {

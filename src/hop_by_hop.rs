@@ -1,11 +1,11 @@
-//! Headers that a `Connection` header names as meant for one hop, and which of them may be dropped.
+//! Headers that a `Connection` header names as hop-by-hop, and which of them may be dropped.
 
 use std::cmp::Ordering;
 
 use http::header::{self, HeaderName};
 
-/// Headers that no `Connection` can take away: without them a message means something else. The headers of
-/// Clerk's contract need no place here, since the module sets them itself.
+/// Headers that no `Connection` can remove: without them a message means something else. The headers of Clerk's
+/// contract are not listed, since the module sets them.
 const VITAL: &[HeaderName] = &[
     header::ACCEPT_RANGES,
     header::AUTHORIZATION,
@@ -30,26 +30,26 @@ const VITAL: &[HeaderName] = &[
     header::WWW_AUTHENTICATE,
 ];
 
-/// The headers that `Connection` headers take away; sorted, so that a request cannot make many headers times
-/// many names expensive.
+/// The headers that `Connection` headers remove. They are sorted, so that many headers and many names together are
+/// cheap, too.
 #[derive(Default)]
 pub struct Dropped<'a>(Vec<&'a [u8]>);
 
 impl<'a> Dropped<'a> {
-    /// Reads the values of all `Connection` headers of a message. Nearly always they name nothing.
+    /// Reads the values of all `Connection` headers of a message, which rarely name any header.
     pub fn by(connections: impl Iterator<Item = &'a [u8]>) -> Self {
         let mut names: Vec<&[u8]> = connections.flat_map(names).collect();
         names.sort_unstable_by(|one, other| compare(one, other));
         Self(names)
     }
 
-    /// The same without one name.
+    /// The same names except one.
     pub fn but(mut self, name: &str) -> Self {
         self.0.retain(|other| !other.eq_ignore_ascii_case(name.as_bytes()));
         self
     }
 
-    /// Whether there is any.
+    /// Whether there is no name.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -60,15 +60,14 @@ impl<'a> Dropped<'a> {
     }
 }
 
-/// Whether a `Connection` header is one of the two that nearly all are.
+/// Whether a `Connection` header is one of the two usual ones, which name no header.
 pub fn names_nothing(connection: &[u8]) -> bool {
-    // As nearly all write it.
+    // The usual spelling.
     connection == b"keep-alive"
         || [&b"keep-alive"[..], b"close"].iter().any(|word| word.eq_ignore_ascii_case(connection))
 }
 
-/// The names in a `Connection` header but for the options that say nothing about headers and the names that
-/// must stay.
+/// The names of headers in a `Connection` header, without those of headers that must stay.
 fn names(connection: &[u8]) -> impl Iterator<Item = &[u8]> {
     connection.split(|&b| b == b',').map(<[u8]>::trim_ascii).filter(|name| {
         let is_vital =

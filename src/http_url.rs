@@ -1,4 +1,4 @@
-//! URLs of `http` and `https` that mean the same to browsers, nginx and Clerk, and why others do not.
+//! URLs of `http` and `https` that browsers, nginx and Clerk read alike, and the faults of others.
 
 use std::fmt;
 
@@ -11,7 +11,7 @@ use crate::shown::shown;
 pub enum UrlFault {
     /// No `https://` at the front.
     NoScheme,
-    /// Something else than http or https.
+    /// Neither http nor https.
     Scheme(String),
     /// Nothing between `//` and the path.
     NoHost,
@@ -33,7 +33,7 @@ pub enum UrlFault {
     Path(String),
     /// Anything else that the URL standard forbids, in its words.
     Malformed(String),
-    /// A socket's path that is missing or relative.
+    /// The path of a socket is missing or relative.
     UnixSocket,
 }
 
@@ -63,24 +63,24 @@ impl fmt::Display for UrlFault {
     }
 }
 
-/// Parses an `http` or `https` URL without credentials, query, fragment and variables, whose text means
-/// the same to every reader; also returns the host and port as typed.
+/// Parses an `http` or `https` URL without credentials, query, fragment and variables that all readers read alike.
+/// Also returns the host and port as typed.
 pub fn parse_http_url(typed: &str) -> Result<(Url, &str), UrlFault> {
     if typed.contains('$') {
         return Err(UrlFault::Variable);
     }
-    // The URL standard drops spaces at the ends and new lines anywhere; headers would keep them.
+    // The URL standard drops spaces at the ends and new lines anywhere; a header would contain them.
     if !typed.bytes().all(|b| b.is_ascii_graphic()) {
         return Err(UrlFault::NotAscii);
     }
     let Some((scheme, rest)) = typed.split_once("://") else {
         return Err(UrlFault::NoScheme);
     };
-    // nginx compares the scheme without case, browsers write it small; a header repeats what was typed.
+    // nginx ignores the case of the scheme, browsers write it small, and the header has what was typed.
     if scheme != "https" && scheme != "http" {
         return Err(UrlFault::Scheme(scheme.to_owned()));
     }
-    // The standard forgives `https:///host`.
+    // The standard accepts `https:///host`.
     if rest.is_empty() || rest.starts_with(['/', '?', '#', ':']) {
         return Err(UrlFault::NoHost);
     }
@@ -103,7 +103,7 @@ pub fn parse_http_url(typed: &str) -> Result<(Url, &str), UrlFault> {
         return Err(UrlFault::Malformed("invalid port number".to_owned()));
     }
     let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
-    // An empty label is left where a variable of a name like "$tenant.app.dev" is empty.
+    // A label is empty if a variable such as that of "$tenant.app.dev" is.
     let labels_are_empty = host.starts_with('.') || host.contains("..");
     if labels_are_empty {
         return Err(UrlFault::Malformed("empty label in the host".to_owned()));

@@ -36,7 +36,7 @@ impl Source {
         }
     }
 
-    /// What is wrong with the text itself, wherever it leads.
+    /// The fault of the text itself; nothing is read for this.
     pub fn fault(&self) -> Option<KeyFault> {
         match self {
             Self::File(name) | Self::Env(name) if name.starts_with(['"', '\'']) => {
@@ -52,13 +52,13 @@ impl Source {
     }
 }
 
-/// Whether the text is a name as environment variables have them, and no key.
+/// Whether the text looks like the name of an environment variable and not like a key.
 fn is_name_of_variable(text: &str) -> bool {
     text.contains('_')
         && text.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_')
 }
 
-/// What is wrong with an expression that can be no variable of nginx.
+/// The fault of an expression that cannot be a variable of nginx.
 fn expression_fault(text: &str) -> Option<KeyFault> {
     if text.contains("sk_live_") || text.contains("sk_test_") {
         return Some(KeyFault::Dollar);
@@ -100,7 +100,7 @@ pub enum Key {
 }
 
 impl Key {
-    /// What the header's value is, in nginx's terms; for the header alone.
+    /// The header's value as nginx takes it, for the header alone.
     pub fn expose(&self) -> &str {
         match self {
             Self::Known(key) => key.expose(),

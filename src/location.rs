@@ -1,4 +1,4 @@
-//! Whether a `clerk_proxy` line stands in the location that its proxy URL means.
+//! Whether a `clerk_proxy` line stands in the location of its proxy URL.
 
 use crate::proxy_url::ProxyUrl;
 
@@ -7,14 +7,14 @@ use crate::proxy_url::ProxyUrl;
 pub enum Mismatch {
     /// No request below the URL's path reaches the location.
     Beside,
-    /// Other requests reach it, too, and the Frontend API has nothing for them.
+    /// Requests outside the URL's path reach it, too.
     Wider,
 }
 
-/// What the paths of the Frontend API begin with, but for versions such as `v1`. Those below change, these hardly do.
+/// The first segments of the Frontend API's paths except versions such as `v1`. They hardly change.
 const SEGMENTS: [&str; 4] = ["npm", ".well-known", "oauth", "api_keys"];
 
-/// Checks the location `name`, whose requests begin with it, or are it where it is `exact`.
+/// Checks the location `name`. Its requests begin with the name, or equal it if the location is `exact`.
 ///
 /// # Errors
 ///
@@ -22,15 +22,15 @@ const SEGMENTS: [&str; 4] = ["npm", ".well-known", "oauth", "api_keys"];
 pub fn check(url: &ProxyUrl, name: &str, exact: bool) -> Result<(), Mismatch> {
     let prefix = url.prefix();
     match name.strip_prefix(prefix) {
-        // `/__clerk` takes `/__clerkfoo`, too, for which there is an answer of our own.
+        // `/__clerk` also takes `/__clerkfoo`, which our handler answers.
         Some(rest) if rest.is_empty() || rest.starts_with('/') => Ok(()),
         None if !exact && prefix.starts_with(name) => Err(Mismatch::Wider),
         _ => Err(Mismatch::Beside),
     }
 }
 
-/// The URL to write instead where the Frontend API has no path that begins with what is left of the location's
-/// `name` behind that of the URL: `https://app.dev/__clerk` for `https://app.dev` in `location /__clerk/`.
+/// The URL to write instead if the Frontend API has no path that begins with the rest of the location's `name` behind
+/// the path of the URL: `https://app.dev/__clerk` for `https://app.dev` in `location /__clerk/`.
 pub fn better_url(url: &ProxyUrl, name: &str) -> Option<String> {
     let rest = name.strip_prefix(url.prefix())?;
     let is_served = |path: &str| match path.split_once('/') {

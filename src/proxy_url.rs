@@ -1,9 +1,9 @@
-//! The public proxy URL, `https://app.dev/__clerk`: what the Clerk Dashboard has and what browsers call.
+//! The public proxy URL, `https://app.dev/__clerk`, which is set in the Clerk Dashboard and which browsers call.
 
 use crate::http_url::{parse_http_url, UrlFault};
 use crate::variable_names::variable_names;
 
-/// A proxy URL that can be used, and what follows from it.
+/// A proxy URL that can be used.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ProxyUrl {
     text: String,
@@ -12,8 +12,8 @@ pub struct ProxyUrl {
 }
 
 impl ProxyUrl {
-    /// Reads a proxy URL as typed; trailing slashes are dropped, all else must be what browsers send. The host
-    /// may hold variables of nginx.
+    /// Reads a proxy URL. Trailing slashes are dropped; the rest must be spelt as browsers do. The host may contain
+    /// variables of nginx.
     ///
     /// # Errors
     ///
@@ -26,7 +26,7 @@ impl ProxyUrl {
             return Err(UrlFault::VariableOutsideHost);
         }
         if host.contains('$') {
-            // Whatever a variable stands for, it has the form of a label.
+            // The value of a variable must be like a part of a label.
             parse_http_url(&format!("{scheme}://{}{behind}", without_variables(host)?))?;
         } else {
             parse_http_url(typed)?;
@@ -36,18 +36,18 @@ impl ProxyUrl {
         Ok(Self { text, scheme_len, prefix_at: scheme_len + "://".len() + host_len })
     }
 
-    /// Whether the host holds variables.
+    /// Whether the host contains variables.
     pub fn has_variables(&self) -> bool {
         self.text.contains('$')
     }
 
-    /// Whether `value`, which this URL became with the values of its variables, can be sent to Clerk.
+    /// Whether `value`, this URL with the values of its variables, can be sent to Clerk.
     pub fn is_met_by(&self, value: &str) -> bool {
         let met = Self::parse(value).is_ok_and(|url| url.prefix() == self.prefix());
         met && !value.contains('$') && !value.ends_with('/')
     }
 
-    /// Whether the host holds this variable, named in small letters.
+    /// Whether the host contains this variable; the name is in small letters.
     pub fn has_variable(&self, name: &str) -> bool {
         variable_names(&self.text).any(|other| other == name)
     }
@@ -62,12 +62,12 @@ impl ProxyUrl {
         &self.text[..self.scheme_len]
     }
 
-    /// Host, and port where one was typed.
+    /// The host, and the port if one was typed.
     pub fn authority(&self) -> &str {
         &self.text[self.scheme_len + "://".len()..self.prefix_at]
     }
 
-    /// The path that is stripped from requests: empty, or `/` and more without a slash at the end.
+    /// The path that is cut off requests: empty, or `/…` without a slash at the end.
     pub fn prefix(&self) -> &str {
         &self.text[self.prefix_at..]
     }

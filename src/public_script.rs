@@ -1,12 +1,12 @@
-//! What a cache may keep: scripts under `/npm/`, which are the same for everybody.
+//! What a cache may keep: scripts below `/npm/`, which are the same for everybody.
 
-/// Whether a request header makes the reply one for a single user; scripts are asked for without it.
+/// Whether a request header asks for a reply for a single user. It is dropped from requests for scripts.
 pub fn is_personal(name: &[u8]) -> bool {
     [&b"Authorization"[..], b"Cookie"].iter().any(|other| other.eq_ignore_ascii_case(name))
 }
 
 /// Whether the URI, as the Frontend API gets it, is that of a script: below `/npm/`, without a query, and in
-/// letters that no server takes for others. Any other way to write a path is passed on and not kept.
+/// characters that all servers read alike. Replies to any other URI are not kept.
 pub fn is_public_script(uri: &[u8]) -> bool {
     let plain = |&b: &u8| b.is_ascii_alphanumeric() || b"@._-+~".contains(&b);
     let name = |segment: &[u8]| !matches!(segment, b"" | b"." | b"..") && segment.iter().all(plain);
@@ -16,8 +16,7 @@ pub fn is_public_script(uri: &[u8]) -> bool {
 /// Whether the reply to such a request may be kept, if its `Cache-Control` says so. `stays` is whether a
 /// redirect leads to another script of the same proxy.
 ///
-/// Errors are not kept, whatever they say of themselves: a request that is made to fail must not take the
-/// script away from others.
+/// Errors are never kept: a client that makes a request fail must not take the script away from others.
 pub fn may_be_kept<'a>(
     status: usize,
     stays: bool,
@@ -37,7 +36,7 @@ pub fn may_be_kept<'a>(
             vary.push(value);
         }
     }
-    // Of several lines nginx looked at one until 1.23.
+    // nginx looked at one of several lines until 1.23.
     match vary[..] {
         [] => !encoded,
         [one] => !encoded || lists(one, "Accept-Encoding"),
@@ -45,7 +44,7 @@ pub fn may_be_kept<'a>(
     }
 }
 
-/// Whether the comma-separated value has the word.
+/// Whether the comma-separated value contains the word.
 fn lists(value: &[u8], word: &str) -> bool {
     let mut words = value.split(|&b| b == b',').map(<[u8]>::trim_ascii);
     words.any(|other| other.eq_ignore_ascii_case(word.as_bytes()))

@@ -4,25 +4,24 @@
 
 use crate::request_headers::{is_clients, EDGE};
 
-/// How much a line weighs against what the user wrote.
+/// Whether a line or the user's own directive wins.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Class {
-    /// Correct and safe only so: settings of `http` and `server` never change it, the same directive in the
-    /// same location does.
+    /// Needed to be correct and safe: the same directive wins in the same location, but not in `http` or `server`.
     Contract,
-    /// A better default: the same directive anywhere around the location wins.
+    /// A better default: the same directive wins in the location and in any block around it.
     Tuning,
-    /// In place of the user's `proxy_cache`, where the location has one. The same directive in the location
-    /// is a mistake; settings of `http` and `server` change nothing.
+    /// Replaces the user's `proxy_cache` in the location. The same directive in the location is a mistake, in `http` or
+    /// `server` it has no effect.
     Cache,
 }
 
 /// One stock directive and its arguments.
 #[derive(Debug)]
 pub struct Line {
-    /// How it weighs.
+    /// Its class.
     pub class: Class,
-    /// Whether it only means something where TLS is spoken.
+    /// Whether it is for TLS alone.
     pub tls: bool,
     /// The directive's name.
     pub directive: &'static str,
@@ -49,7 +48,7 @@ const fn cache(directive: &'static str, arguments: &'static [&'static str]) -> L
 /// The lines of the location, in the order in which they are applied and headers are sent.
 pub const RECIPE: &[Line] = &[
     contract("proxy_http_version", &["1.1"]),
-    // The contract with Clerk. A name given here is set by the module whatever an outer block says.
+    // The contract with Clerk. Outer blocks cannot change these headers.
     contract("proxy_set_header", &["Host", "{host}"]),
     contract("proxy_set_header", &["Connection", ""]),
     contract("proxy_set_header", &["Clerk-Proxy-Url", "{proxy_url}"]),
@@ -57,7 +56,7 @@ pub const RECIPE: &[Line] = &[
     contract("proxy_set_header", &["X-Forwarded-For", "$clerk_proxy_client_ip"]),
     contract("proxy_set_header", &["X-Forwarded-Host", "{proxy_url_host}"]),
     contract("proxy_set_header", &["X-Forwarded-Proto", "{proxy_url_scheme}"]),
-    // Headers for this hop alone.
+    // Hop-by-hop headers.
     contract("proxy_set_header", &["Expect", ""]),
     contract("proxy_set_header", &["Keep-Alive", ""]),
     contract("proxy_set_header", &["Proxy", ""]),
@@ -68,12 +67,12 @@ pub const RECIPE: &[Line] = &[
     contract("proxy_set_header", &["Upgrade", ""]),
     contract("proxy_pass_request_headers", &["on"]),
     contract("proxy_pass_request_body", &["on"]),
-    // A request may be tried again only where nginx knows that this is safe.
+    // A request is tried again only if nginx knows that this is safe.
     contract("proxy_next_upstream", &["error", "timeout"]),
     contract("proxy_ignore_client_abort", &["off"]),
     // The kernel watches connections, see `liveness`.
     contract("proxy_socket_keepalive", &["on"]),
-    // Connections that are kept ready have no mark of nginx's that TLS cannot do it.
+    // A connection that is kept ready lacks nginx's mark that TLS cannot use sendfile.
     contract_tls("sendfile", &["off"]),
     contract_tls("proxy_ssl_server_name", &["on"]),
     contract_tls("proxy_ssl_name", &["{tls_name}"]),
@@ -81,32 +80,31 @@ pub const RECIPE: &[Line] = &[
     contract_tls("proxy_ssl_verify_depth", &["5"]),
     contract_tls("proxy_ssl_trusted_certificate", &["{ca_bundle}"]),
     contract_tls("proxy_ssl_protocols", &["TLSv1.2", "TLSv1.3"]),
-    // Replies pass as they are.
+    // Replies pass unchanged.
     contract("proxy_intercept_errors", &["off"]),
     contract("charset", &["off"]),
     contract("expires", &["off"]),
     contract("gunzip", &["off"]),
     contract("ssi", &["off"]),
-    // Looks for nothing, in place of what an outer block looks for.
+    // An empty search replaces that of an outer block.
     contract("sub_filter", &["$clerk_proxy_empty", ""]),
     contract("add_before_body", &[""]),
     contract("add_after_body", &[""]),
     contract("userid", &["off"]),
-    // Requests have passwords in them.
+    // Requests contain passwords.
     contract("mirror", &["off"]),
     contract("proxy_force_ranges", &["off"]),
     contract("proxy_cookie_domain", &["off"]),
     contract("proxy_cookie_path", &["off"]),
     contract("proxy_cookie_flags", &["off"]),
     contract("proxy_store", &["off"]),
-    // Before "proxy_cache off", which changes nothing then.
+    // These stand before "proxy_cache off", which then has no effect.
     cache("proxy_cache", &["$clerk_proxy_cache"]),
-    // What the Frontend API answers may depend on the tenant, who is told by the proxy URL. A blank is in
-    // neither.
+    // Replies may depend on the tenant, whom the proxy URL identifies. Neither part contains a space.
     cache("proxy_cache_key", &["{proxy_url} {origin}$clerk_proxy_uri"]),
-    // Its Cache-Control decides alone.
+    // Only Cache-Control of the reply decides.
     cache("proxy_cache_valid", &["any", "0"]),
-    // The key does not tell the methods apart.
+    // The key is the same for all methods.
     cache("proxy_cache_convert_head", &["on"]),
     cache("proxy_no_cache", &["$clerk_proxy_no_cache"]),
     contract("proxy_cache", &["off"]),
@@ -120,20 +118,20 @@ pub const RECIPE: &[Line] = &[
             "X-Accel-Charset",
         ],
     ),
-    // These speak of Clerk's host; a browser would take them for the application's.
+    // These are about Clerk's host; a browser would apply them to the application's.
     contract("proxy_hide_header", &["Alt-Svc"]),
     contract("proxy_hide_header", &["Strict-Transport-Security"]),
     contract("proxy_hide_header", &["NEL"]),
     contract("proxy_hide_header", &["Report-To"]),
-    // Names nothing that is hidden: it keeps the list of an outer block away.
+    // This header is never hidden: the line only replaces the list of an outer block.
     contract("proxy_pass_header", &["Content-Type"]),
-    // Headers of a reply for this hop alone.
+    // Hop-by-hop headers of replies.
     contract("proxy_hide_header", &["Proxy-Authenticate"]),
     contract("proxy_hide_header", &["Proxy-Connection"]),
     // Since nginx 1.27.2.
     contract("proxy_pass_trailers", &["on"]),
-    // Redirects to the Frontend API come back to the proxy; "//host" goes elsewhere and stays.
-    // Named, since a variable in the proxy URL may have captures of its own.
+    // Redirects to the Frontend API are changed to lead to the proxy. "//host" leads elsewhere and is kept.
+    // The capture is named, since variables in the proxy URL may change the numbered ones.
     #[cfg(nginx_pcre)]
     contract(
         "proxy_redirect",
@@ -151,30 +149,31 @@ pub const RECIPE: &[Line] = &[
     contract("proxy_redirect", &["//", "//"]),
     #[cfg(not(nginx_pcre))]
     contract("proxy_redirect", &["{base_path}/", "{proxy_url}/"]),
-    // clerk-js gives up after 7 s: two addresses must have been tried before.
+    // clerk-js gives up after 7 s: two addresses are tried before that.
     tuning("proxy_connect_timeout", &["3s"]),
     tuning("proxy_next_upstream_timeout", &["5s"]),
     // nginx has a place for the names above to begin with, and the user may have more.
     tuning("proxy_headers_hash_max_size", &["1024"]),
     tuning("proxy_headers_hash_bucket_size", &["128"]),
-    // A sign-in answers with more than 4 KB of headers.
+    // The reply to a sign-in has more than 4 KB of headers.
     tuning("proxy_buffer_size", &["{buffer_size}"]),
     tuning("proxy_buffers", &["{buffers}", "{buffers_size}"]),
     tuning("proxy_busy_buffers_size", &["{busy_buffers_size}"]),
     tuning("proxy_max_temp_file_size", &["0"]),
-    // Uploads go through as they come; Clerk's own limit is 10 MB and its answer must reach the user.
+    // Uploads are not buffered. Clerk's own limit is 10 MB, and its error must reach the user.
     tuning("proxy_request_buffering", &["off"]),
     tuning("client_body_buffer_size", &["128k"]),
     tuning("client_max_body_size", &["16m"]),
-    // One request for a script that many want; an old one as long as stale-while-revalidate says.
-    // What is read from a cache goes out in one piece or two. A client takes no more memory than without a cache.
+    // Cached scripts go out in one or two pieces. A client takes no more memory than without a cache.
+    // Many clients that want one script cause one request. An old script is used as long as stale-while-revalidate
+    // says.
     tuning("output_buffers", &["1", "256k"]),
     tuning("proxy_cache_lock", &["on"]),
     tuning("proxy_cache_background_update", &["on"]),
     tuning("proxy_cache_revalidate", &["on"]),
 ];
 
-/// The lines of the implicit upstream beside its servers.
+/// The lines of the implicit upstream except its servers.
 pub fn upstream(keepalive: &str) -> [(&'static str, &str); 3] {
     [("keepalive", keepalive), ("keepalive_requests", "100000"), ("keepalive_timeout", "300s")]
 }
@@ -182,17 +181,17 @@ pub fn upstream(keepalive: &str) -> [(&'static str, &str); 3] {
 /// Idle connections that a worker keeps to an implicit upstream.
 pub const KEEPALIVE: u16 = 32;
 
-/// The parameters of the implicit upstream's servers, which all have the same addresses: one that failed is
-/// asked last for a while, and never does a failure take Clerk away from all users.
+/// The parameters of the implicit upstream's servers, which all have the same addresses: a server that failed is
+/// tried last for a while, and no failure makes Clerk unavailable for all users.
 pub const SERVERS: [&str; 2] = ["max_fails=1 fail_timeout=30s", "max_fails=0 backup"];
 
-/// The parameters where there is one address and no other to ask first.
+/// The parameters of the only server, if the name has one address.
 pub const ONLY_SERVER: &str = "max_fails=0";
 
-/// Headers of an outer block that are not taken over although no line sets them: nginx knows the body better.
+/// Headers that are not taken from outer blocks although no line sets them: nginx sets them for each body.
 const BODY_HEADERS: &[&str] = &["Content-Length", "Transfer-Encoding"];
 
-/// What a user is told to do about a header of Clerk's contract that he sets himself.
+/// Headers of Clerk's contract that the user must not set, and what to write instead.
 const CLERK_HEADERS: &[(&str, &str)] = &[
     ("Clerk-Proxy-Url", "write the value as the URL of \"clerk_proxy\""),
     ("Clerk-Secret-Key", "write the key as its parameter \"secret_key=\""),
@@ -203,14 +202,13 @@ const CLERK_HEADERS: &[(&str, &str)] = &[
     ),
 ];
 
-/// Stock directives that add up: our words join those that the user wrote in the location.
+/// Stock directives that add up: our words join the user's in the location.
 pub const LISTS: &[&str] = &["proxy_hide_header", "proxy_ignore_headers", "proxy_no_cache"];
 
 /// Stock directives that `clerk_proxy` cannot undo when an outer block has them.
 pub const CANNOT_BE_INHERITED: &[&str] = &["proxy_method", "proxy_set_body"];
 
-/// Whether an outer block's value of the request header `name` is dropped: the module decides about it, or the
-/// client does.
+/// Whether the request header `name` of an outer block is dropped: its value is the module's or the client's.
 pub fn owns_header(name: &str) -> bool {
     let is = |other: &&str| other.eq_ignore_ascii_case(name);
     BODY_HEADERS.iter().any(is) || is_clients(name) || headers().any(|[own, _]| is(&own))
@@ -229,11 +227,11 @@ pub fn headers() -> impl Iterator<Item = [&'static str; 2]> {
         .chain(EDGE.iter().map(|&edge| [edge, ""]))
 }
 
-/// Where systems keep the certificates that they trust.
+/// Where systems keep their trusted certificates.
 pub const CA_BUNDLES: &[&str] = &[
     // Debian, Ubuntu, Alpine, Arch
     "/etc/ssl/certs/ca-certificates.crt",
-    // Fedora, RHEL and their kin
+    // Fedora, RHEL and their derivatives
     "/etc/pki/tls/certs/ca-bundle.crt",
     "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
     // SUSE

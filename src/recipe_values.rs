@@ -10,7 +10,7 @@ use crate::directive::Effective;
 /// The values of the `{names}` for one location.
 #[derive(Debug)]
 pub struct Values<'a> {
-    /// What is effective there.
+    /// The effective line.
     pub line: &'a Effective,
     /// Whether ORIGIN names an `upstream {}` block of the user.
     pub in_block: bool,
@@ -18,14 +18,14 @@ pub struct Values<'a> {
     pub verified: bool,
     /// The file of trusted certificates.
     pub ca_bundle: &'a str,
-    /// Sizes that go with what the user set.
+    /// Sizes that nginx accepts together with the user's.
     pub buffers: Sizes,
 }
 
 impl Values<'_> {
     /// Fills in one argument of a line.
     pub fn fill(&self, argument: &str) -> Zeroizing<String> {
-        // Wiped, since one of the values is the key; it grows once at most, and never for the key.
+        // Wiped when dropped, since a value may be the key. The capacity is enough for a key, so that none is left behind.
         let mut filled = Zeroizing::new(String::with_capacity(argument.len() + 512));
         let mut rest = argument;
         while let Some((text, behind)) = rest.split_once('{') {
@@ -38,13 +38,13 @@ impl Values<'_> {
         filled
     }
 
-    /// The absolute URLs that mean the Frontend API. By a socket or a block of the user it is reached in
-    /// another way than the one it speaks of.
+    /// The absolute URLs of the Frontend API. Through a socket or a block of the user, the scheme here and the scheme
+    /// that the Frontend API knows may differ.
     fn base_url_regex(&self) -> String {
         let origin = &self.line.origin;
         let host = origin.host_header(self.in_block);
         let scheme = if self.in_block || origin.is_unix() { "https?" } else { origin.scheme() };
-        // A default port may be spelt out.
+        // The default port may be written.
         let port = match host == origin.tls_name(self.in_block) {
             true if origin.tls => "(?::443)?",
             true => "(?::80|:443)?",
@@ -58,7 +58,7 @@ impl Values<'_> {
         match name {
             "host" => origin.host_header(self.in_block).into(),
             "tls_name" => origin.tls_name(self.in_block).into(),
-            // What came from nobody knows whom is not taken for the Frontend API's once that is verified.
+            // Replies of an unverified server are not used once the server is verified.
             "origin" if self.verified => origin.text().into(),
             "origin" => format!("unverified {}", origin.text()).into(),
             "base_url_regex" => self.base_url_regex().into(),
@@ -83,7 +83,7 @@ impl Values<'_> {
     }
 }
 
-/// The text as a regular expression that matches nothing else.
+/// A regular expression that matches just this text.
 fn escape_regex(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/:-_".contains(c);
     let escape = |c: char| (!plain(c)).then_some('\\').into_iter().chain([c]);

@@ -1,10 +1,10 @@
-//! Header lines of a reply, as nginx's own parser reads them: those that are whole and plain, which nearly all are.
+//! Complete, plain header lines of a reply, read as nginx's own parser reads them. Nearly all lines are such.
 
 use std::io::BufRead;
 
 /// The longest name of a plain line.
 const LONGEST_NAME: usize = 64;
-/// How many lines of a head have a name that is remembered.
+/// How many lines of a head have their names remembered.
 const PLACES: usize = 64;
 
 /// A header line.
@@ -42,16 +42,16 @@ impl<T> Default for Names<T> {
 }
 
 impl<T: Copy> Names<T> {
-    /// Reads the first line of `head`, which is the line number `place` of the whole head. A name that is new there is
-    /// looked for by `find`. `None` leaves the line to nginx: it is not whole, it ends the head, or there is anything in
-    /// it that nginx does not take as it is.
+    /// Reads the first line of `head`, which is line number `place` of the whole head. `find` looks up a name that is new
+    /// in this place. `None` leaves the line to nginx: it is incomplete, it ends the head, or it contains something that
+    /// nginx treats specially.
     pub fn line<'a>(
         &'a mut self,
         place: usize,
         head: &'a [u8],
         find: impl FnOnce(usize, &[u8]) -> T,
     ) -> Option<Line<'a, T>> {
-        // A head with more lines has their names looked for each time.
+        // The names of further lines are looked up each time.
         let place = place.min(PLACES);
         if !self.0.get(place).is_some_and(|name| head.starts_with(&name.sent)) {
             let name = Name::read(head, find)?;
@@ -90,16 +90,16 @@ impl<T> Name<T> {
     }
 }
 
-/// The length of the first line with its end, if it is whole.
+/// The length of the first line with its end, if it is complete.
 pub fn line_len(head: &[u8]) -> Option<usize> {
     let mut rest = head;
     let len = rest.skip_until(b'\n').ok()?;
     head[..len].ends_with(b"\n").then_some(len)
 }
 
-/// How long the text is up to a character that ends it: a line's end, rightly or not, or a zero.
+/// The length of the text before the first character that may end it: CR, LF or zero.
 fn text_len(text: &[u8]) -> usize {
-    // So many that a compiler compares all of them at once. Those in question are the first of all characters.
+    // So many that the compiler compares all of them at once. CR, LF and zero are among the smallest characters.
     let pieces = text.chunks_exact(16);
     let odd = |piece: &[u8]| piece.iter().fold(0, |odd, &byte| odd | u8::from(byte <= b'\r'));
     let plain = pieces.take_while(|piece| odd(piece) == 0);
@@ -107,7 +107,7 @@ fn text_len(text: &[u8]) -> usize {
     len + text[len..].iter().take_while(|byte| !matches!(byte, b'\r' | b'\n' | 0)).count()
 }
 
-/// The text without the spaces around it. nginx takes no other character for one.
+/// The text without the spaces around it. nginx strips no other characters.
 fn trimmed(mut text: &[u8]) -> &[u8] {
     while let [b' ', rest @ ..] | [rest @ .., b' '] = text {
         text = rest;

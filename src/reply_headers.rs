@@ -1,7 +1,7 @@
-//! Reply headers of the site around the location: which of them may join those of the Frontend API.
+//! Reply headers of the site around the location, and which of them may be added to those of the Frontend API.
 
-/// What a reply says of itself. A second one, which was meant for pages and assets of the application, would
-/// contradict it.
+/// Headers that describe a reply. A second one, meant for pages and assets of the application, would contradict the
+/// Frontend API.
 const OF_REPLIES: &[&str] = &[
     "Age",
     "Clear-Site-Data",
@@ -20,20 +20,20 @@ const OF_REPLIES: &[&str] = &[
 ];
 const FAMILIES: &[&str] = &["Access-Control-", "Content-"];
 
-/// Whether the header is one that the Frontend API says of each reply itself. Others, such as those of security, are
-/// the site's.
+/// Whether the header describes a reply, which only the Frontend API may do. Others, such as security headers, are the
+/// site's.
 pub fn is_of_reply(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     let is = |other: &&str| other.eq_ignore_ascii_case(&name);
     let family = |family: &&str| name.starts_with(&family.to_ascii_lowercase());
     let is_policy = name.starts_with("content-security-policy");
-    // Also that of a CDN, such as CDN-Cache-Control.
+    // Also those of CDNs, such as CDN-Cache-Control.
     name.ends_with("cache-control")
         || OF_REPLIES.iter().any(is)
         || FAMILIES.iter().any(family) && !is_policy
 }
 
-/// Whether the header, with this value, only forbids what might be allowed otherwise.
+/// Whether the header, with this value, only forbids something.
 pub fn is_harmless(name: &str, value: &str) -> bool {
     let value = value.to_ascii_lowercase();
     name.eq_ignore_ascii_case("Cache-Control")

@@ -1,7 +1,7 @@
-//! Request headers by whom they belong to: the client, an edge before this nginx, or the site around the location.
+//! Request headers by their owner: the client, an edge before this nginx, or the site around the location.
 
-/// Headers that an edge sets for its origin alone and that say who or where the client is: read here, and not
-/// passed to the next edge. Cloudflare, for one, refuses a request with `CF-Connecting-IP` (error 1000).
+/// Headers that an edge sets for its origin alone, about who or where the client is. They are read here and not passed
+/// to the next edge: Cloudflare, for example, refuses a request with `CF-Connecting-IP` (error 1000).
 pub const EDGE: &[&str] = &[
     // Cloudflare; the third also Akamai.
     "CF-Connecting-IP",
@@ -49,7 +49,7 @@ pub const EDGE: &[&str] = &[
     "X-Cluster-Client-IP",
 ];
 
-/// Beginnings and whole names of headers in which a client speaks to the server.
+/// Names of headers, or their beginnings, that are messages of a client to the server.
 const CLIENTS_FAMILIES: &[&str] = &["Accept-", "Access-Control-", "Content-", "If-", "Sec-"];
 const CLIENTS: &[&str] = &[
     "Accept",
@@ -71,8 +71,8 @@ const CLIENTS: &[&str] = &[
     "X-Requested-With",
 ];
 
-/// Whether the header says what a client wants of the server, who it is, or where it comes from. Other headers mark or
-/// trace a request.
+/// Whether the header says what a client wants, who it is, or where it comes from. Other headers mark or trace a
+/// request.
 pub fn is_clients(name: &str) -> bool {
     let family = |family: &&str| {
         name.get(..family.len()).is_some_and(|front| front.eq_ignore_ascii_case(family))
@@ -81,7 +81,7 @@ pub fn is_clients(name: &str) -> bool {
         || CLIENTS.iter().any(|other| other.eq_ignore_ascii_case(name))
 }
 
-/// Whether browsers send such an `Authorization` by themselves, to the whole site that once asked for a password.
+/// Whether browsers add such an `Authorization` to all requests for a site that asked for a password.
 pub fn is_of_site(authorization: &[u8]) -> bool {
     let scheme = authorization.split(|&b| b == b' ').next().unwrap_or_default();
     ["Basic", "Digest", "Negotiate", "NTLM"]
@@ -89,13 +89,13 @@ pub fn is_of_site(authorization: &[u8]) -> bool {
         .any(|site| scheme.eq_ignore_ascii_case(site.as_bytes()))
 }
 
-/// Whether the Frontend API takes the credentials of an application with such a URI, which a server sends by `POST`
-/// and without an `Origin`.
+/// Whether the Frontend API accepts an application's credentials at this URI. A server sends them by `POST` and without
+/// `Origin`.
 pub fn is_for_applications(uri: &[u8]) -> bool {
     uri.starts_with(b"/oauth/")
 }
 
-/// What is wrong with a value that the user gives a header of the request beside `clerk_proxy`.
+/// What is wrong with a `proxy_set_header` beside `clerk_proxy`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Misfit {
     /// A `Host` that the Frontend API does not know.
@@ -107,7 +107,7 @@ pub enum Misfit {
 }
 
 impl Misfit {
-    /// What it does, as a part of a sentence.
+    /// Its effect, as a part of a sentence.
     pub fn effect(self) -> &'static str {
         match self {
             Self::Host => "is no name of the Frontend API",
@@ -116,7 +116,7 @@ impl Misfit {
         }
     }
 
-    /// The line as it may be printed: what takes the place of a client's header may be a password.
+    /// The line as it may be printed: the value of a client's header may be a password.
     pub fn line(self, name: &str, value: &str) -> String {
         match self {
             Self::Host | Self::Connection => format!("proxy_set_header {name} {value}"),

@@ -1,4 +1,4 @@
-//! Clerk's secret key: the form that it must have, what is wrong with another, and that nobody sees it.
+//! Clerk's secret key: its form, the faults that a text can have instead, and a type that nobody can print.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 
 use crate::shown::shown;
 
-/// The environment variable that is asked when no source is given.
+/// The environment variable that holds the key if no source is given.
 pub const DEFAULT_VARIABLE: &str = "CLERK_SECRET_KEY";
 
 /// A key in the form that Clerk hands out; wiped from memory when dropped.
@@ -28,7 +28,7 @@ pub enum KeyFault {
     NotSet,
     /// The file cannot be read, in the system's words.
     Unreadable(String),
-    /// Nothing, or nothing but a new line.
+    /// Empty, or just a new line.
     Empty,
     /// A key for browsers, `pk_…`.
     Publishable,
@@ -48,7 +48,7 @@ pub enum KeyFault {
     NotAName,
     /// Quotes inside a word, which nginx keeps.
     Quoted,
-    /// Something that does not begin as secret keys do.
+    /// It does not begin as secret keys do.
     Form,
     /// A `$` before the key itself.
     Dollar,
@@ -59,7 +59,7 @@ pub enum KeyFault {
 }
 
 impl KeyFault {
-    /// Whether there is nothing that could be a key.
+    /// Whether there is no text that could be a key.
     pub fn is_absence(&self) -> bool {
         matches!(self, Self::Missing | Self::NotSet | Self::Unreadable(_))
     }
@@ -119,10 +119,10 @@ impl fmt::Display for KeyFault {
     }
 }
 
-/// What is wrong with a key that can be used.
+/// What is risky about a key that can be used.
 #[derive(Debug, PartialEq)]
 pub enum KeyRisk {
-    /// It is that of a development instance.
+    /// It belongs to a development instance.
     Development,
     /// Every user can read the file with this path.
     ReadableFile(String),
@@ -151,7 +151,7 @@ impl fmt::Display for KeyRisk {
 }
 
 impl SecretKey {
-    /// Takes a key as a file or variable holds it; one new line at the end is dropped.
+    /// Reads the content of a file or variable; one new line at the end is dropped.
     ///
     /// # Errors
     ///
@@ -181,7 +181,7 @@ impl SecretKey {
         if !text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-') {
             return Err(KeyFault::Character);
         }
-        // Instances of before 2022 have keys without "sk_".
+        // Keys of instances made before 2022 have no "sk_".
         let form = text.strip_prefix("sk_").unwrap_or(text);
         let form = form.strip_prefix("live_").or_else(|| form.strip_prefix("test_"));
         if form.is_none_or(str::is_empty) {
@@ -190,7 +190,7 @@ impl SecretKey {
         Ok(Self(Zeroizing::new(text.to_owned())))
     }
 
-    /// Whether the value of an expression is a key: just that, without a new line.
+    /// Whether the value of an expression is a key, without a new line.
     pub fn is_value(value: &str) -> bool {
         Self::parse(value.as_bytes()).is_ok_and(|key| key.expose() == value)
     }
@@ -200,7 +200,7 @@ impl SecretKey {
         self.0.starts_with("sk_test_") || self.0.starts_with("test_")
     }
 
-    /// Stands for a key that is not needed.
+    /// A placeholder where no key is needed.
     pub fn placeholder() -> Self {
         Self(Zeroizing::new("none".to_owned()))
     }
@@ -211,7 +211,7 @@ impl SecretKey {
     }
 }
 
-/// Whether a line of a file gives a key a name, as a shell or `.env` file does.
+/// Whether the line has the form `NAME=…` of shell and `.env` files.
 fn is_assignment(line: &[u8]) -> bool {
     let line = line.strip_prefix(b"export ").unwrap_or(line);
     let is_of_name = |b: &u8| b.is_ascii_alphanumeric() || *b == b'_';

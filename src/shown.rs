@@ -1,10 +1,10 @@
-//! A value of the configuration as it may be printed: a key that was typed in the wrong place is not repeated.
+//! Values of the configuration as they may be printed: a key that was typed in the wrong place is masked.
 
 /// A value of the configuration as it may be printed: without keys, without credentials of a URL and
 /// without control characters.
 pub fn shown(value: &str) -> String {
     let mut text = value.escape_debug().to_string();
-    // escape_debug quotes for Rust; in nginx's messages quotes stand as they are.
+    // escape_debug escapes quotes for Rust; nginx's messages contain them as they are.
     text = text.replace("\\\"", "\"").replace("\\'", "'");
     if let Some(scheme) = text.find("://") {
         let authority = scheme + 3;
@@ -26,9 +26,9 @@ pub fn shown(value: &str) -> String {
     masked + rest
 }
 
-/// Appends what may be printed of a run of the characters of which keys are made.
+/// Appends the printable part of a run of characters that keys consist of.
 fn push_masked(text: &mut String, run: &str) {
-    // Without "sk_" what follows is a key only if it is as long as one.
+    // Without "sk_" the rest is a key only if it is as long as one.
     let key = [("sk_live_", 1), ("sk_test_", 1), ("live_", 16), ("test_", 16)]
         .iter()
         .flat_map(|&(mark, least)| {
@@ -45,7 +45,7 @@ fn push_masked(text: &mut String, run: &str) {
     text.push_str(if hidden.is_empty() { "" } else { "***" });
 }
 
-/// Whether letters and digits look like a key without its mark: long, and not of one kind as names are.
+/// Whether letters and digits look like a key without its mark: they are many and, unlike names, of several kinds.
 fn is_like_key(word: &str) -> bool {
     let kinds = [u8::is_ascii_lowercase, u8::is_ascii_uppercase, u8::is_ascii_digit];
     word.len() >= 20 && kinds.iter().filter(|is| word.bytes().any(|b| is(&b))).count() > 1

@@ -1,15 +1,15 @@
 //! From the URI that a client sent to the URI that the Frontend API gets: the prefix cut off, nothing else.
 //!
-//! Nothing here allocates: the answer borrows from the request and, in the rare case that it is no single
-//! slice of it, is written into a buffer of the caller's.
+//! Nothing here allocates: the result borrows from the request. In the rare case that it is not a single slice of the
+//! request, the caller has it written into a buffer.
 
 use std::ptr;
 
 /// The URI of a request in the forms that nginx keeps.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestUri<'a> {
-    /// The bytes of the request line, query included; absent once nginx changed the URI (a rewrite, an
-    /// internal redirect), because they no longer say what is asked for.
+    /// The bytes of the request line with the query; `None` after a rewrite or an internal redirect, since the line is
+    /// then not what is asked for.
     pub raw: Option<&'a [u8]>,
     /// The path, decoded, dot segments and double slashes resolved.
     pub path: &'a [u8],
@@ -18,9 +18,9 @@ pub struct RequestUri<'a> {
 }
 
 impl RequestUri<'_> {
-    /// Whether nginx had nothing to decode or to resolve: it leaves the path where it stands in the raw bytes then
-    /// (`ngx_http_process_request_uri`), and makes a new one for any `%`, `#`, dot segment or double slash. Blanks
-    /// and control characters it refuses (since 1.21.1).
+    /// Whether nginx had nothing to decode or to resolve. The path is then a part of the raw bytes
+    /// (`ngx_http_process_request_uri`); for `%`, `#`, dot segments and double slashes nginx makes a new one. It refuses
+    /// spaces and control characters (since 1.21.1).
     fn is_plain(&self) -> bool {
         self.raw.is_some_and(|raw| ptr::eq(raw.as_ptr(), self.path.as_ptr()))
     }
@@ -29,10 +29,10 @@ impl RequestUri<'_> {
 /// The URI for the Frontend API; always begins with `/`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct UpstreamUri<'a> {
-    /// Whether a `/` stands before the path, since the prefix ended where the path did.
+    /// Whether a `/` is put before the path, since the prefix was the whole path.
     slash: bool,
     path: &'a [u8],
-    /// A query to append after `?`; the raw bytes hold theirs in `path`.
+    /// A query to append after `?`. Raw bytes in `path` contain their query.
     args: &'a [u8],
     /// Whether `path` is decoded and must be escaped.
     decoded: bool,
@@ -42,9 +42,9 @@ impl<'a> UpstreamUri<'a> {
     /// Cuts `prefix` (empty, or `/…` without a slash at the end) off the request's URI; `None` if the
     /// request is outside the prefix.
     ///
-    /// The raw bytes are taken where they are safe. They are not when a dot segment, as such or encoded,
-    /// would climb out of the prefix at a server that resolves it, or when the prefix itself was sent in
-    /// another spelling; then nginx's own reading of the path counts.
+    /// The raw bytes are used if they are safe. They are not if a dot segment, plain or encoded, could leave the prefix
+    /// at a server that resolves it, or if the client spelt the prefix differently. nginx's normalized path is used
+    /// then.
     pub fn cut(request: RequestUri<'a>, prefix: &[u8]) -> Option<Self> {
         if let Some(rest) = request.raw.and_then(|raw| raw.strip_prefix(prefix)) {
             if let Some(cut) = Self::from_raw(rest, request.is_plain()) {
@@ -61,17 +61,17 @@ impl<'a> UpstreamUri<'a> {
 
     fn from_raw(rest: &'a [u8], plain: bool) -> Option<Self> {
         let bare = matches!(rest.first(), None | Some(b'?'));
-        // To nginx a backslash is like a letter; other servers take it for a slash. Without an early end the compiler
-        // looks at many bytes at once.
+        // nginx treats a backslash as a letter, other servers as a slash. Without an early exit the compiler compares
+        // many bytes at once.
         let plain = plain && rest.iter().fold(0, |found, &b| found | u8::from(b == b'\\')) == 0;
         let says_it =
             || !rest.iter().any(|&b| needs_escape_everywhere(b)) && says_what_it_means(rest);
         let safe = (bare || rest[0] == b'/') && (plain || says_it());
-        // An empty path needs a slash that the raw bytes do not have.
+        // An empty path needs a slash that is not in the raw bytes.
         safe.then(|| Self { slash: bare, path: drop_extra_slash(rest), args: &[], decoded: false })
     }
 
-    /// The URI where it stands in the request as it is, which is nearly always.
+    /// The URI as a slice of the request, which it nearly always is.
     pub fn as_slice(&self) -> Option<&'a [u8]> {
         match self {
             Self { slash: false, decoded: false, path, .. } => Some(path),
@@ -119,14 +119,13 @@ impl<'a> UpstreamUri<'a> {
     }
 }
 
-/// Whether the path of raw bytes has neither a fragment behind it, which no server should get, nor a dot segment.
+/// Whether raw bytes contain neither a fragment, which no server should get, nor a dot segment in their path.
 fn says_what_it_means(rest: &[u8]) -> bool {
     let end = rest.iter().position(|b| matches!(b, b'?' | b'#')).unwrap_or(rest.len());
     rest.get(end) != Some(&b'#') && !has_dot_segment(&rest[..end])
 }
 
-/// Takes one of two slashes at the front: a proxy URL typed with a slash at its end makes clerk-js ask for
-/// `/__clerk//npm/…`.
+/// Drops one of two slashes at the front: clerk-js asks for `/__clerk//npm/…` if its proxy URL ends with a slash.
 fn drop_extra_slash(path: &[u8]) -> &[u8] {
     if path.starts_with(b"//") {
         &path[1..]
@@ -135,7 +134,7 @@ fn drop_extra_slash(path: &[u8]) -> &[u8] {
     }
 }
 
-/// Blanks and control characters, which would end the request line or the header.
+/// Spaces and control characters, which would end the request line or the header.
 fn needs_escape_everywhere(b: u8) -> bool {
     b <= b' ' || b == 0x7f
 }
@@ -148,7 +147,7 @@ fn is_path_byte(b: u8) -> bool {
 /// Whether a whole segment is `.` or `..`, in plain or encoded form, also where a server takes `%2F` or a
 /// backslash for a slash before it resolves them.
 fn has_dot_segment(path: &[u8]) -> bool {
-    // Nearly no path has a dot right after a slash: look at the bytes once.
+    // Few paths have a dot right after a slash: each byte is looked at once.
     let mut from = 0;
     while let Some(found) = path[from..].iter().position(|b| matches!(b, b'/' | b'\\' | b'%')) {
         from += found;

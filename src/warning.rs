@@ -1,4 +1,4 @@
-//! Every warning that `nginx -t` can show for this module: what works and will hurt.
+//! Every warning that `nginx -t` can show for this module: what works and will cause trouble.
 //!
 //! As with errors, nginx adds file and line, and a value passes through [`shown`] first.
 
@@ -10,13 +10,13 @@ use crate::shown::shown;
 /// Something that works and should be changed.
 #[derive(Debug, PartialEq)]
 pub enum Warning {
-    /// A key that others can read, or that Clerk does not take.
+    /// A key that others can read, or that Clerk does not accept.
     Key { directive: &'static str, source: String, risk: KeyRisk },
     /// A proxy URL without TLS.
     PlainUrl { url: String },
-    /// A proxy URL whose host is what a client says.
+    /// A proxy URL whose host the client chooses.
     HttpHost { url: String },
-    /// A location whose requests go to a path that the Frontend API does not have.
+    /// A location whose requests go to paths that the Frontend API does not have.
     Nowhere { url: String, location: String, better: String },
     /// The server is not verified.
     Unverified,
@@ -95,7 +95,7 @@ impl fmt::Display for Warning {
     }
 }
 
-/// What else the name of an upstream may have been meant for.
+/// The other thing that the name of an upstream may mean.
 fn no_block(name: &str) -> String {
     format!("and there is no \"upstream {}\" block, ", shown(name))
 }
