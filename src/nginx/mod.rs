@@ -19,16 +19,15 @@ use std::ffi::{c_char, c_void, CStr};
 use std::ptr::{self, addr_of, addr_of_mut};
 
 use base::ffi::{
-    ngx_command_t, ngx_conf_t, ngx_cycle_t, ngx_http_module_t, ngx_int_t, ngx_module_t,
-    ngx_process, ngx_str_t, ngx_uint_t, NGX_CONF_TAKE1, NGX_CONF_TAKE2, NGX_CONF_TAKE3,
-    NGX_CONF_TAKE4, NGX_HTTP_LOC_CONF, NGX_HTTP_LOC_CONF_OFFSET, NGX_HTTP_MAIN_CONF,
-    NGX_HTTP_MODULE, NGX_HTTP_SRV_CONF, NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER,
+    ngx_command_t, ngx_conf_t, ngx_cycle_t, ngx_http_module_t, ngx_int_t, ngx_module_t, ngx_str_t,
+    ngx_uint_t, NGX_CONF_TAKE1, NGX_CONF_TAKE2, NGX_CONF_TAKE3, NGX_CONF_TAKE4, NGX_HTTP_LOC_CONF,
+    NGX_HTTP_LOC_CONF_OFFSET, NGX_HTTP_MAIN_CONF, NGX_HTTP_MODULE, NGX_HTTP_SRV_CONF,
 };
-use base::module::{Filter, HttpModule, HttpModuleMainConf, Module};
+use base::module::{Conf, Filter, HttpModule, Module};
 use base::status::OK;
-use base::{callback, guard};
-use config::state::{LocConf, MainConf};
-use config::{advice, lines, merge, state};
+use base::{callback, guard, process};
+use config::state::{Location, MainConf};
+use config::{advice, lines, merge};
 use request::head::LastHead;
 use request::proxy::RequestConf;
 use request::variables;
@@ -38,53 +37,34 @@ use upstream::servers::SrvConf;
 use upstream::warm;
 
 impl HttpModule for Module {
-    fn module() -> &'static ngx_module_t {
-        // SAFETY: nginx writes to the module's index fields before it calls any of its callbacks.
-        unsafe { &*addr_of!(ngx_http_clerk_proxy_module) }
+    fn module() -> *const ngx_module_t {
+        addr_of!(ngx_http_clerk_proxy_module)
     }
 }
 
 impl HttpModule for Filter {
-    fn module() -> &'static ngx_module_t {
-        // SAFETY: as above.
-        unsafe { &*addr_of!(ngx_http_clerk_proxy_filter_module) }
+    fn module() -> *const ngx_module_t {
+        addr_of!(ngx_http_clerk_proxy_filter_module)
     }
 }
 
-const EVERYWHERE: u32 = NGX_HTTP_MAIN_CONF | NGX_HTTP_SRV_CONF | NGX_HTTP_LOC_CONF;
+const UP_TO_FOUR: u32 = NGX_CONF_TAKE1 | NGX_CONF_TAKE2 | NGX_CONF_TAKE3 | NGX_CONF_TAKE4;
+/// A directive with one value that inner blocks inherit.
+const INHERITED: u32 = NGX_HTTP_MAIN_CONF | NGX_HTTP_SRV_CONF | NGX_HTTP_LOC_CONF | NGX_CONF_TAKE1;
 
 static mut COMMANDS: [ngx_command_t; 6] = [
-    ngx_command_t {
-        name: name(c"clerk_proxy"),
-        type_: (NGX_HTTP_LOC_CONF
-            | NGX_CONF_TAKE1
-            | NGX_CONF_TAKE2
-            | NGX_CONF_TAKE3
-            | NGX_CONF_TAKE4) as ngx_uint_t,
-        set: Some(clerk_proxy),
-        conf: NGX_HTTP_LOC_CONF_OFFSET,
-        offset: 0,
-        post: ptr::null_mut(),
-    },
-    inherited(name(c"clerk_proxy_secret_key"), clerk_proxy_secret_key),
-    inherited(name(c"clerk_proxy_upstream"), clerk_proxy_upstream),
-    inherited(name(c"clerk_proxy_client_ip"), clerk_proxy_client_ip),
-    inherited(name(c"clerk_proxy_warm"), clerk_proxy_warm),
+    directive(c"clerk_proxy", NGX_HTTP_LOC_CONF | UP_TO_FOUR),
+    directive(c"clerk_proxy_secret_key", INHERITED),
+    directive(c"clerk_proxy_upstream", INHERITED),
+    directive(c"clerk_proxy_client_ip", INHERITED),
+    directive(c"clerk_proxy_warm", INHERITED),
     ngx_command_t::empty(),
 ];
 
-/// A directive's name, which nginx compares as C does.
-const fn name(name: &'static CStr) -> ngx_str_t {
-    ngx_str_t { len: name.count_bytes(), data: name.as_ptr().cast::<u8>().cast_mut() }
-}
-
-type Set = unsafe extern "C" fn(*mut ngx_conf_t, *mut ngx_command_t, *mut c_void) -> *mut c_char;
-
-/// A directive with one value that inner blocks inherit.
-const fn inherited(name: ngx_str_t, set: Set) -> ngx_command_t {
+const fn directive(name: &'static CStr, kind: u32) -> ngx_command_t {
     ngx_command_t {
-        name,
-        type_: (EVERYWHERE | NGX_CONF_TAKE1) as ngx_uint_t,
+        name: ngx_str_t { len: name.count_bytes(), data: name.as_ptr().cast::<u8>().cast_mut() },
+        type_: kind as ngx_uint_t,
         set: Some(set),
         conf: NGX_HTTP_LOC_CONF_OFFSET,
         offset: 0,
@@ -170,44 +150,12 @@ mod export {
     ];
 }
 
-unsafe extern "C" fn clerk_proxy(
+unsafe extern "C" fn set(
     cf: *mut ngx_conf_t,
     _command: *mut ngx_command_t,
     _conf: *mut c_void,
 ) -> *mut c_char {
-    callback::directive(cf, lines::CLERK_PROXY, lines::clerk_proxy)
-}
-
-unsafe extern "C" fn clerk_proxy_secret_key(
-    cf: *mut ngx_conf_t,
-    _command: *mut ngx_command_t,
-    _conf: *mut c_void,
-) -> *mut c_char {
-    callback::directive(cf, lines::SECRET_KEY, lines::clerk_proxy_secret_key)
-}
-
-unsafe extern "C" fn clerk_proxy_upstream(
-    cf: *mut ngx_conf_t,
-    _command: *mut ngx_command_t,
-    _conf: *mut c_void,
-) -> *mut c_char {
-    callback::directive(cf, lines::UPSTREAM, lines::clerk_proxy_upstream)
-}
-
-unsafe extern "C" fn clerk_proxy_client_ip(
-    cf: *mut ngx_conf_t,
-    _command: *mut ngx_command_t,
-    _conf: *mut c_void,
-) -> *mut c_char {
-    callback::directive(cf, lines::CLIENT_IP, lines::clerk_proxy_client_ip)
-}
-
-unsafe extern "C" fn clerk_proxy_warm(
-    cf: *mut ngx_conf_t,
-    _command: *mut ngx_command_t,
-    _conf: *mut c_void,
-) -> *mut c_char {
-    callback::directive(cf, lines::WARM, lines::clerk_proxy_warm)
+    callback::directive(cf, lines::set)
 }
 
 unsafe extern "C" fn preconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
@@ -229,10 +177,8 @@ unsafe extern "C" fn filter_postconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t 
 }
 
 unsafe extern "C" fn init_module(cycle: *mut ngx_cycle_t) -> ngx_int_t {
-    // SAFETY: nginx hands out the cycle that it has read.
-    let cycle = unsafe { &*cycle };
-    guard::process("init_module", (), || {
-        if let Some(main) = Module::main_conf(cycle) {
+    guard::cycle(cycle, "init_module", |cycle| {
+        if let Some(main) = MainConf::of(cycle) {
             advice::warn_of_debug_logs(cycle, main);
         }
     });
@@ -240,47 +186,48 @@ unsafe extern "C" fn init_module(cycle: *mut ngx_cycle_t) -> ngx_int_t {
 }
 
 unsafe extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
-    // SAFETY: nginx hands out the cycle that the process is to serve.
-    let cycle = unsafe { &*cycle };
-    // SAFETY: nginx sets it before it starts a process of any kind.
-    let kind = unsafe { ngx_process };
-    if kind == NGX_PROCESS_SINGLE as usize || kind == NGX_PROCESS_WORKER as usize {
-        let Some(main) = Module::main_conf_mut(cycle) else { return OK };
-        guard::process("init_process", (), || Names::start(&main.common.upstreams.names, cycle));
-        guard::process("start of warm connections", (), || main.warm = warm::start(cycle));
+    if process::is_worker() {
+        guard::cycle(cycle, "init_process", |cycle| {
+            if let Some(main) = MainConf::of(cycle) {
+                Names::start(&main.common.borrow().upstreams.names);
+            }
+        });
+        guard::cycle(cycle, "start of warm connections", |cycle| {
+            if let Some(main) = MainConf::of(cycle) {
+                *main.warm.borrow_mut() = warm::start(cycle);
+            }
+        });
     }
     // That names are not followed, or connections not kept ready, is no reason to have no worker.
     OK
 }
 
 unsafe extern "C" fn exit_process(cycle: *mut ngx_cycle_t) {
-    // SAFETY: nginx hands out the cycle that the process has served.
-    let cycle = unsafe { &*cycle };
-    guard::process("exit_process", (), || {
-        if let Some(main) = Module::main_conf_mut(cycle) {
-            main.warm.clear();
+    guard::cycle(cycle, "exit_process", |cycle| {
+        if let Some(main) = MainConf::of(cycle) {
+            main.warm.borrow_mut().clear();
         }
     });
 }
 
 unsafe extern "C" fn create_main_conf(cf: *mut ngx_conf_t) -> *mut c_void {
-    callback::create(cf, "create_main_conf", MainConf::default)
+    callback::create::<MainConf>(cf, "create_main_conf")
 }
 
 unsafe extern "C" fn create_srv_conf(cf: *mut ngx_conf_t) -> *mut c_void {
-    callback::create(cf, "create_srv_conf", SrvConf::default)
+    callback::create::<SrvConf>(cf, "create_srv_conf")
 }
 
 unsafe extern "C" fn create_loc_conf(cf: *mut ngx_conf_t) -> *mut c_void {
-    callback::create(cf, "create_loc_conf", LocConf::default)
+    callback::create::<Location>(cf, "create_loc_conf")
 }
 
 unsafe extern "C" fn create_request_conf(cf: *mut ngx_conf_t) -> *mut c_void {
-    callback::create(cf, "create_request_conf", RequestConf::default)
+    callback::create::<RequestConf>(cf, "create_request_conf")
 }
 
 unsafe extern "C" fn create_last_head(cf: *mut ngx_conf_t) -> *mut c_void {
-    callback::create(cf, "create_last_head", LastHead::default)
+    callback::create::<LastHead>(cf, "create_last_head")
 }
 
 unsafe extern "C" fn merge_loc_conf(
@@ -288,18 +235,14 @@ unsafe extern "C" fn merge_loc_conf(
     outer: *mut c_void,
     own: *mut c_void,
 ) -> *mut c_char {
-    callback::directive(cf, "merge_loc_conf", |cf| {
-        // SAFETY: nginx hands a merge two different configurations that `create_loc_conf` made.
-        let (outer, own) = unsafe { (state::loc_conf(outer), state::loc_conf(own)) };
-        merge::merge(cf, outer, own)
-    })
+    callback::merge(cf, "merge_loc_conf", (outer, own), merge::merge)
 }
 
 /// The filter module's merge, which comes after that of the proxy module.
 unsafe extern "C" fn complete_loc_conf(
     cf: *mut ngx_conf_t,
-    _outer: *mut c_void,
-    _own: *mut c_void,
+    outer: *mut c_void,
+    own: *mut c_void,
 ) -> *mut c_char {
-    callback::directive(cf, "completion of merge_loc_conf", merge::complete)
+    callback::merge(cf, "completion of merge_loc_conf", (outer, own), merge::complete)
 }

@@ -32,7 +32,7 @@ macro_rules! filled {
 /// All bit fields that the glue reads or writes.
 fn in_use() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     filled! {
-        ngx_buf_t: set_last_buf set_last_in_chain;
+        ngx_buf_t: set_last_buf set_last_in_chain set_temporary;
         ngx_event_t: set_cancelable set_ready set_timer_set;
         ngx_http_core_loc_conf_t: set_exact_match set_named set_noname;
         ngx_http_headers_in_t: set_chunked;
@@ -135,7 +135,7 @@ fn bit_fields_in_use_are_tested() {
     let declared = declared(&text);
     let tested: Vec<_> = in_use().into_iter().map(|(_, field, _)| field).collect();
     // Methods of Rust's own and of the glue.
-    let others = ["count", "is_file", "len", "listen", "lock", "read", "size"];
+    let others = ["count", "is_file", "len", "listen", "lock", "read", "size", "upgrade"];
     let mut called = called();
     called.retain(|name| declared.contains(&**name) && !others.contains(&&**name));
     assert!(called.contains("valid_unparsed_uri"), "{called:?}");

@@ -12,11 +12,11 @@ use std::sync::LazyLock;
 
 use super::base::ffi::{ngx_addr_t, u_char};
 use super::base::ffi::{
-    ngx_array_t, ngx_buf_t, ngx_chain_t, ngx_conf_t, ngx_cycle_t, ngx_event_t,
-    ngx_http_compile_complex_value_t, ngx_http_complex_value_t, ngx_http_request_t,
-    ngx_http_upstream_srv_conf_t, ngx_http_variable_t, ngx_int_t, ngx_list_t, ngx_log_t,
-    ngx_peer_connection_t, ngx_pool_cleanup_t, ngx_pool_t, ngx_process, ngx_shm_zone_t,
-    ngx_slab_pool_t, ngx_str_t, ngx_uint_t, NGX_PROCESS_WORKER,
+    ngx_conf_t, ngx_cycle_t, ngx_event_t, ngx_http_compile_complex_value_t,
+    ngx_http_complex_value_t, ngx_http_request_t, ngx_http_upstream_srv_conf_t,
+    ngx_http_variable_t, ngx_int_t, ngx_list_t, ngx_log_t, ngx_peer_connection_t,
+    ngx_pool_cleanup_t, ngx_pool_t, ngx_process, ngx_shm_zone_t, ngx_slab_pool_t, ngx_str_t,
+    ngx_uint_t, NGX_PROCESS_WORKER,
 };
 
 use super::base::status::ERROR;
@@ -83,15 +83,8 @@ failing! {
     __wrap_ngx_pcalloc = __real_ngx_pcalloc(pool: *mut ngx_pool_t, size: usize) -> *mut c_void, ptr::null_mut();
     __wrap_ngx_pool_cleanup_add = __real_ngx_pool_cleanup_add(pool: *mut ngx_pool_t, size: usize)
         -> *mut ngx_pool_cleanup_t, ptr::null_mut();
-    __wrap_ngx_array_create = __real_ngx_array_create(pool: *mut ngx_pool_t, n: ngx_uint_t, size: usize)
-        -> *mut ngx_array_t, ptr::null_mut();
-    __wrap_ngx_array_push = __real_ngx_array_push(array: *mut ngx_array_t) -> *mut c_void, ptr::null_mut();
     __wrap_ngx_list_push = __real_ngx_list_push(list: *mut ngx_list_t) -> *mut c_void, ptr::null_mut();
     __wrap_ngx_create_pool = __real_ngx_create_pool(size: usize, log: *mut ngx_log_t) -> *mut ngx_pool_t,
-        ptr::null_mut();
-    __wrap_ngx_create_temp_buf = __real_ngx_create_temp_buf(pool: *mut ngx_pool_t, size: usize)
-        -> *mut ngx_buf_t, ptr::null_mut();
-    __wrap_ngx_alloc_chain_link = __real_ngx_alloc_chain_link(pool: *mut ngx_pool_t) -> *mut ngx_chain_t,
         ptr::null_mut();
     __wrap_ngx_http_add_variable = __real_ngx_http_add_variable(
         cf: *mut ngx_conf_t, name: *mut ngx_str_t, flags: ngx_uint_t

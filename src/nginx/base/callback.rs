@@ -6,24 +6,37 @@ use std::ptr;
 use crate::failure::Failure;
 use crate::nginx::base::ffi::{ngx_conf_t, ngx_int_t};
 use crate::nginx::base::guard;
+use crate::nginx::base::module::Conf;
 use crate::nginx::base::parser::{ConfExt, Stop};
 use crate::nginx::base::reserve;
 use crate::nginx::base::status::{ERROR, OK};
 
-/// A directive's `set` or a merge: success, or one `[emerg]`.
+/// A directive's `set`: success, or one `[emerg]`.
 pub fn directive(
     cf: *mut ngx_conf_t,
-    callback: &str,
     body: impl FnOnce(&mut ngx_conf_t) -> Result<(), Stop>,
 ) -> *mut c_char {
-    // SAFETY: nginx calls configuration callbacks with its one parser state, which nothing else uses
-    // meanwhile.
-    let cf = unsafe { &mut *cf };
-    match run(cf, callback, body) {
-        Some(()) => ptr::null_mut(),
-        // NGX_CONF_ERROR
-        None => usize::MAX as *mut c_char,
-    }
+    let name = parser(cf).words().swap_remove(0);
+    as_text(run(cf, &name, body))
+}
+
+/// A merge of an outer configuration of the module into an own one.
+pub fn merge<T: Conf>(
+    cf: *mut ngx_conf_t,
+    callback: &str,
+    (outer, own): (*mut c_void, *mut c_void),
+    body: impl FnOnce(&mut ngx_conf_t, &'static T, &'static T) -> Result<(), Stop>,
+) -> *mut c_char {
+    as_text(run(cf, callback, |cf| {
+        // SAFETY: nginx hands a merge two configurations that the module has created for blocks.
+        let (outer, own) = unsafe { (&*outer.cast::<T>(), &*own.cast::<T>()) };
+        body(cf, outer, own)
+    }))
+}
+
+/// `NGX_CONF_OK` or `NGX_CONF_ERROR`.
+fn as_text(done: Option<()>) -> *mut c_char {
+    done.map_or(usize::MAX as *mut c_char, |()| ptr::null_mut())
 }
 
 /// `preconfiguration` and `postconfiguration`.
@@ -32,30 +45,21 @@ pub fn configuration(
     callback: &str,
     body: impl FnOnce(&mut ngx_conf_t) -> Result<(), Stop>,
 ) -> ngx_int_t {
-    if directive(cf, callback, body).is_null() {
-        OK
-    } else {
-        ERROR
-    }
+    run(cf, callback, body).map_or(ERROR, |()| OK)
 }
 
 /// `create_*_conf`: the new configuration, or null.
-pub fn create<T: 'static>(
-    cf: *mut ngx_conf_t,
-    callback: &str,
-    value: impl FnOnce() -> T,
-) -> *mut c_void {
-    // SAFETY: as in `directive`.
-    let cf = unsafe { &mut *cf };
-    run(cf, callback, |cf| cf.keep(value()))
+pub fn create<T: Conf + Default>(cf: *mut ngx_conf_t, callback: &str) -> *mut c_void {
+    run(cf, callback, |cf| cf.keep(T::default()))
         .map_or(ptr::null_mut(), |conf| ptr::from_mut(conf).cast())
 }
 
 fn run<T>(
-    cf: &mut ngx_conf_t,
+    cf: *mut ngx_conf_t,
     callback: &str,
     body: impl FnOnce(&mut ngx_conf_t) -> Result<T, Stop>,
 ) -> Option<T> {
+    let cf = parser(cf);
     let before = reserve::taken();
     match guard::catch(callback, || body(cf)) {
         Ok(Ok(value)) if reserve::taken() == before => return Some(value),
@@ -65,4 +69,9 @@ fn run<T>(
         Err(what) => cf.emerg(&Failure::Internal(what).to_string()),
     }
     None
+}
+
+fn parser<'a>(cf: *mut ngx_conf_t) -> &'a mut ngx_conf_t {
+    // SAFETY: nginx calls configuration callbacks with its one parser state, which nothing else uses meanwhile.
+    unsafe { &mut *cf }
 }

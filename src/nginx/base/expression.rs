@@ -1,12 +1,11 @@
 //! Texts with variables, whose values each request brings.
 
-use std::mem;
-
 use crate::nginx::base::ffi::{
     ngx_conf_t, ngx_http_compile_complex_value, ngx_http_compile_complex_value_t,
     ngx_http_complex_value, ngx_http_complex_value_t, ngx_http_request_t, ngx_str_t,
 };
 use crate::nginx::base::parser::{ConfExt, Stop};
+use crate::nginx::base::plain::Plain;
 use crate::nginx::base::status::OK;
 use crate::shown::shown;
 
@@ -20,10 +19,8 @@ impl Expression {
     /// Compiles a text; nginx itself reports variables that there are not.
     pub fn compile(cf: &mut ngx_conf_t, text: &str) -> Result<Self, Stop> {
         let mut value = cf.copy(text)?;
-        // SAFETY: zero is a valid value for every field of these plain C structs.
-        let compiled: &mut ngx_http_complex_value_t = cf.keep(unsafe { mem::zeroed() })?;
-        // SAFETY: as above.
-        let mut compile: ngx_http_compile_complex_value_t = unsafe { mem::zeroed() };
+        let compiled = cf.keep(ngx_http_complex_value_t::zeroed())?;
+        let mut compile = ngx_http_compile_complex_value_t::zeroed();
         compile.cf = cf;
         compile.value = &raw mut value;
         compile.complex_value = compiled;
@@ -39,14 +36,7 @@ impl Expression {
         let mut value = ngx_str_t::empty();
         // SAFETY: compiled above for this configuration; the value lives as long as the request.
         let status = unsafe { ngx_http_complex_value(r, self.compiled, &raw mut value) };
-        if status != OK {
-            return None;
-        }
-        if value.data.is_null() {
-            return Some(&[]);
-        }
-        // SAFETY: nginx wrote a text of this length there.
-        Some(unsafe { std::slice::from_raw_parts(value.data, value.len) })
+        (status == OK).then(|| value.into())
     }
 
     /// The text as it may be printed.

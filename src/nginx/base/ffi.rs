@@ -1,3 +1,3 @@
-//! nginx's own types and functions as bindgen reads them from its headers.
+//! nginx's own types and functions as bindgen reads them from its headers: the one path that the glue takes them from.
 
 pub use nginx_sys::*;

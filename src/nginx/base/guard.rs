@@ -6,8 +6,11 @@ use std::cell::RefCell;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Once;
 
-use crate::nginx::base::ffi::{ngx_http_request_t, ngx_int_t, NGX_LOG_ALERT};
+use crate::nginx::base::ffi::{
+    ngx_cycle_t, ngx_http_handler_pt, ngx_http_request_t, ngx_int_t, NGX_LOG_ALERT,
+};
 use crate::nginx::base::log;
+use crate::nginx::base::status::{ERROR, OK};
 
 /// A callback of a request: its result, or `failure`.
 pub fn request(
@@ -17,12 +20,32 @@ pub fn request(
     body: impl FnOnce(&mut ngx_http_request_t) -> ngx_int_t,
 ) -> ngx_int_t {
     // SAFETY: nginx calls request handlers with a live request, and one at a time.
-    let request = unsafe { &mut *r };
-    catch(callback, || body(request)).unwrap_or_else(|what| {
-        // SAFETY: `r` outlives the callback; a request has a connection with a log.
-        log::write(unsafe { (*(*r).connection).log }, NGX_LOG_ALERT, &alert(&what));
+    let r = unsafe { &mut *r };
+    catch(callback, || body(r)).unwrap_or_else(|what| {
+        log::of_request(r, NGX_LOG_ALERT, &alert(&what));
         failure
     })
+}
+
+/// A handler or filter that hands the request on to the handler or filter which `body` returns, unless that returns a
+/// status. A panic has the result of `failure`.
+pub fn handler(
+    r: *mut ngx_http_request_t,
+    callback: &str,
+    failure: Result<ngx_http_handler_pt, ngx_int_t>,
+    body: impl FnOnce(&mut ngx_http_request_t) -> Result<ngx_http_handler_pt, ngx_int_t>,
+) -> ngx_int_t {
+    let mut next = failure;
+    request(r, callback, ERROR, |r| {
+        next = body(r);
+        OK
+    });
+    match next {
+        // SAFETY: a handler takes the request that the one before it was given, to which no reference is held here.
+        Ok(Some(next)) => unsafe { next(r) },
+        Ok(None) => ERROR,
+        Err(status) => status,
+    }
 }
 
 /// A callback of the process: its result, or `failure`.
@@ -31,6 +54,12 @@ pub fn process<T>(callback: &str, failure: T, body: impl FnOnce() -> T) -> T {
         log::log(NGX_LOG_ALERT, &alert(&what));
         failure
     })
+}
+
+/// A callback of the process about a configuration that it has read, serves or has served.
+pub fn cycle(cycle: *mut ngx_cycle_t, callback: &str, body: impl FnOnce(&ngx_cycle_t)) {
+    // SAFETY: nginx hands such callbacks a cycle that was read.
+    process(callback, (), || body(unsafe { &*cycle }));
 }
 
 /// Runs `body`; a panic becomes text.

@@ -4,8 +4,10 @@ use std::{ptr, slice};
 
 use crate::hop_by_hop::{names_nothing, Dropped};
 use crate::nginx::base::ffi::{
-    ngx_http_request_t, ngx_list_push, ngx_list_t, ngx_palloc, ngx_str_t, ngx_table_elt_t,
+    ngx_http_request_t, ngx_list_part_t, ngx_list_push, ngx_list_t, ngx_str_t, ngx_table_elt_t,
 };
+use crate::nginx::base::plain::Plain;
+use crate::nginx::base::pool::Pool;
 
 const CONNECTION: &[u8; 10] = b"Connection";
 
@@ -68,29 +70,16 @@ pub fn drop_from_request(
     r: &mut ngx_http_request_t,
     is_meant: impl Fn(&[u8], &[u8]) -> bool,
 ) -> Option<()> {
-    let list = &r.headers_in.headers;
-    let count = parts(list).map(|part| part.len()).sum::<usize>();
-    // SAFETY: `pool` is the request's; the result is null or fits all elements.
-    let kept = unsafe { ngx_palloc(r.pool, count * size_of::<ngx_table_elt_t>()) };
-    let kept = kept.cast::<ngx_table_elt_t>();
-    if kept.is_null() {
-        return None;
-    }
-    let mut len = 0;
-    let is_kept = |element: &&mut ngx_table_elt_t| {
-        !is_meant(element.key.as_bytes(), element.value.as_bytes())
-    };
-    for element in parts(list).flatten().filter(is_kept) {
-        // SAFETY: `kept` has room for all elements.
-        unsafe { kept.add(len).copy_from_nonoverlapping(element, 1) };
-        len += 1;
-    }
+    let count = parts(&r.headers_in.headers).map(|part| part.len()).sum::<usize>();
+    let all = parts(&r.headers_in.headers).flatten().map(|element| *element);
+    let all = all.filter(|one| !is_meant(one.key.as_bytes(), one.value.as_bytes()));
+    // nginx and other modules add to the list where there is room.
+    let room = count.max(1);
+    let kept = Pool::from(&*r).fill(room, all)?;
+    let (elts, nelts) = (kept.as_mut_ptr().cast(), kept.len());
     let list = &mut r.headers_in.headers;
-    list.part.elts = kept.cast();
-    list.part.nelts = len;
-    list.part.next = ptr::null_mut();
-    list.nalloc = count;
-    list.last = &raw mut list.part;
+    list.part = ngx_list_part_t { elts, nelts, next: ptr::null_mut() };
+    (list.nalloc, list.last) = (room, &raw mut list.part);
     Some(())
 }
 
@@ -131,17 +120,12 @@ pub fn add_to_reply(
     value: &'static str,
 ) -> Option<()> {
     let text = |text: &'static str| ngx_str_t { len: text.len(), data: text.as_ptr().cast_mut() };
-    // SAFETY: the list is that of a live request; the new element is null or fresh memory of its type, for
-    // whose fields zero is a valid value. nginx only reads the texts.
+    let (key, value) = (text(name), text(value));
+    let header = ngx_table_elt_t { hash: 1, key, value, ..ngx_table_elt_t::zeroed() };
+    // SAFETY: the list is that of a live request; what is pushed is null or memory for one of its elements, of whose
+    // texts nginx only reads.
     unsafe {
         let element = ngx_list_push(&raw mut r.headers_out.headers).cast::<ngx_table_elt_t>();
-        if element.is_null() {
-            return None;
-        }
-        element.write_bytes(0, 1);
-        (*element).hash = 1;
-        (*element).key = text(name);
-        (*element).value = text(value);
+        (!element.is_null()).then(|| element.write(header))
     }
-    Some(())
 }

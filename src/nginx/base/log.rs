@@ -3,25 +3,30 @@
 use std::ffi::c_char;
 
 use crate::nginx::base::ffi::{
-    ngx_cycle, ngx_http_request_t, ngx_log_error_core, ngx_log_t, ngx_uint_t, NGX_LOG_ERR,
+    ngx_http_request_t, ngx_log_error_core, ngx_log_t, ngx_uint_t, NGX_LOG_ERR,
 };
+use crate::nginx::base::process;
 
 /// Logs what is wrong with a request.
 pub fn error(r: &ngx_http_request_t, text: &str) {
+    of_request(r, NGX_LOG_ERR, text);
+}
+
+/// Logs what concerns a request.
+pub fn of_request(r: &ngx_http_request_t, level: u32, text: &str) {
     // SAFETY: a request has a connection with a log.
-    write(unsafe { (*r.connection).log }, NGX_LOG_ERR, text);
+    write(unsafe { (*r.connection).log }, level, text);
 }
 
 /// Logs what concerns no request.
 pub fn log(level: u32, text: &str) {
-    // SAFETY: `ngx_cycle` is set before any module code runs.
-    write(unsafe { (*ngx_cycle).log }, level, text);
+    write(process::cycle().log, level, text);
 }
 
-/// Writes to a log of nginx.
-pub fn write(log: *mut ngx_log_t, level: u32, text: &str) {
+fn write(log: *mut ngx_log_t, level: u32, text: &str) {
     let level = level as ngx_uint_t;
-    // SAFETY: `log` is nginx's; "%*s" takes a size_t and a pointer to that many bytes (ngx_vslprintf).
+    // SAFETY: `log` is that of a connection or a cycle; "%*s" takes a size_t and a pointer to that many bytes
+    // (ngx_vslprintf).
     unsafe {
         if (*log).log_level >= level {
             let (len, data) = (text.len(), text.as_ptr().cast::<c_char>());

@@ -1,13 +1,152 @@
-//! The two modules, as the `ngx` crate wants to know them. What they keep of a configuration is declared beside
-//! the type that it has.
+//! nginx's http modules, and what they keep of a configuration: the one place that says of which Rust type it is.
 
-pub use ngx::http::{
-    HttpModule, HttpModuleLocationConf, HttpModuleMainConf, HttpModuleServerConf,
-    NgxHttpUpstreamModule,
+use std::ffi::c_void;
+use std::ptr;
+
+use crate::failure::Failure;
+use crate::nginx::base::ffi::{
+    ngx_conf_t, ngx_cycle_t, ngx_http_conf_ctx_t, ngx_http_core_module, ngx_http_core_srv_conf_t,
+    ngx_http_module, ngx_http_request_t, ngx_http_upstream_main_conf_t, ngx_http_upstream_module,
+    ngx_http_upstream_srv_conf_t, ngx_module_t,
 };
+
+/// An http module.
+pub trait HttpModule {
+    /// Its entry in nginx's tables.
+    fn module() -> *const ngx_module_t;
+
+    /// The place of its configurations among those of all http modules.
+    fn index() -> usize {
+        // SAFETY: nginx writes to an entry before it calls any of the module's callbacks, and never again.
+        unsafe { (*Self::module()).ctx_index }
+    }
+}
 
 /// The module with the directives, `ngx_http_clerk_proxy_module`.
 pub struct Module;
 
 /// The module with the variables and the filters, `ngx_http_clerk_proxy_filter_module`.
 pub struct Filter;
+
+/// nginx's own, with the `server` and `location` blocks.
+pub struct Core;
+
+/// nginx's own, with the `upstream` blocks.
+pub struct Upstream;
+
+impl HttpModule for Core {
+    fn module() -> *const ngx_module_t {
+        ptr::addr_of!(ngx_http_core_module)
+    }
+}
+
+impl HttpModule for Upstream {
+    fn module() -> *const ngx_module_t {
+        ptr::addr_of!(ngx_http_upstream_module)
+    }
+}
+
+/// What a configuration is for.
+#[derive(Clone, Copy)]
+pub enum Reach {
+    /// All of `http`.
+    Main,
+    /// A `server` or `upstream` block.
+    Server,
+    /// A `location`, or a block that locations inherit from.
+    Location,
+}
+
+/// What a module keeps of a configuration.
+///
+/// # Safety
+///
+/// nginx has the module create a value of this type for all that it reaches.
+pub unsafe trait Conf: Sized + 'static {
+    /// The module.
+    type Of: HttpModule;
+    /// What it is for.
+    const REACH: Reach;
+
+    /// What the module keeps for the block, the request or the upstream.
+    fn of(holder: &impl HasConfs) -> Option<&'static Self> {
+        let confs = holder.confs(Self::REACH);
+        if confs.is_null() {
+            return None;
+        }
+        // SAFETY: an array of configurations has an element for each http module, that of this one of the type that
+        // the trait promises. It lives as long as nginx uses the configuration.
+        unsafe { (*confs.add(Self::Of::index())).cast::<Self>().as_ref() }
+    }
+
+    /// The same for the block that is parsed or merged now.
+    fn read(cf: &ngx_conf_t) -> Result<&'static Self, Failure> {
+        Self::of(cf).ok_or_else(|| Failure::Internal("no configuration of the module".to_owned()))
+    }
+}
+
+// SAFETY: see `ngx_http_core_create_srv_conf`.
+unsafe impl Conf for ngx_http_core_srv_conf_t {
+    type Of = Core;
+    const REACH: Reach = Reach::Server;
+}
+
+// SAFETY: see `ngx_http_upstream_create_main_conf`.
+unsafe impl Conf for ngx_http_upstream_main_conf_t {
+    type Of = Upstream;
+    const REACH: Reach = Reach::Main;
+}
+
+/// What leads to configurations of modules.
+pub trait HasConfs {
+    /// Those of all http modules, or null.
+    fn confs(&self, reach: Reach) -> *mut *mut c_void;
+}
+
+impl HasConfs for ngx_http_conf_ctx_t {
+    fn confs(&self, reach: Reach) -> *mut *mut c_void {
+        match reach {
+            Reach::Main => self.main_conf,
+            Reach::Server => self.srv_conf,
+            Reach::Location => self.loc_conf,
+        }
+    }
+}
+
+impl HasConfs for ngx_conf_t {
+    fn confs(&self, reach: Reach) -> *mut *mut c_void {
+        // SAFETY: inside `http {}` nginx keeps an `ngx_http_conf_ctx_t` in `ctx`.
+        let ctx = unsafe { self.ctx.cast::<ngx_http_conf_ctx_t>().as_ref() };
+        ctx.map_or(ptr::null_mut(), |ctx| ctx.confs(reach))
+    }
+}
+
+impl HasConfs for ngx_cycle_t {
+    fn confs(&self, reach: Reach) -> *mut *mut c_void {
+        // SAFETY: a cycle that was read has a place for each core module; that of `http`, where there is such a block,
+        // leads to an `ngx_http_conf_ctx_t`.
+        let ctx = unsafe {
+            (*self.conf_ctx.add(ngx_http_module.index)).cast::<ngx_http_conf_ctx_t>().as_ref()
+        };
+        ctx.map_or(ptr::null_mut(), |ctx| ctx.confs(reach))
+    }
+}
+
+impl HasConfs for ngx_http_request_t {
+    fn confs(&self, reach: Reach) -> *mut *mut c_void {
+        match reach {
+            Reach::Main => self.main_conf,
+            Reach::Server => self.srv_conf,
+            Reach::Location => self.loc_conf,
+        }
+    }
+}
+
+impl HasConfs for ngx_http_upstream_srv_conf_t {
+    fn confs(&self, reach: Reach) -> *mut *mut c_void {
+        match reach {
+            Reach::Server => self.srv_conf,
+            Reach::Main | Reach::Location => ptr::null_mut(),
+        }
+    }
+}

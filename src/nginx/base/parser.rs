@@ -2,18 +2,17 @@
 
 use std::ffi::{c_char, OsStr};
 use std::fmt;
-use std::mem;
 use std::os::unix::ffi::OsStrExt;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
-use std::ptr;
 
 use crate::error::Error;
 use crate::nginx::base::ffi::{
-    ngx_buf_t, ngx_conf_file_t, ngx_conf_log_error, ngx_conf_t, ngx_pnalloc, ngx_process,
-    ngx_str_t, ngx_uint_t, NGX_LOG_EMERG, NGX_LOG_WARN, NGX_PROCESS_SIGNALLER,
+    ngx_buf_t, ngx_conf_file_t, ngx_conf_log_error, ngx_conf_t, ngx_str_t, ngx_uint_t,
+    NGX_LOG_EMERG, NGX_LOG_WARN,
 };
-use crate::nginx::base::pool;
+use crate::nginx::base::plain::Plain;
+use crate::nginx::base::pool::Pool;
 use crate::warning::Warning;
 
 /// Why a configuration callback stops.
@@ -31,7 +30,7 @@ impl<E: Into<Error>> From<E> for Stop {
     }
 }
 
-/// Running out of memory, which nginx itself reports.
+/// There is no memory, as nginx has logged.
 pub const NO_MEMORY: Stop = Stop::Logged;
 
 /// Where a directive stands; nginx keeps the file's name as long as the configuration.
@@ -76,15 +75,18 @@ pub trait ConfExt {
     fn words(&self) -> Vec<String>;
     /// Where the directive stands that is parsed now.
     fn place(&self) -> Place;
-    /// Runs `body` so that messages of nginx and of this module cite `place`; nginx itself cites the end of
-    /// `http {}` once all is parsed. `text` is what a block directive finds between its braces.
-    fn at<T>(&mut self, place: Place, text: &str, body: impl FnOnce(&mut Self) -> T) -> Option<T>;
+    /// Runs `body` so that its messages, nginx's and its error, which is logged, cite `place`; nginx itself cites the
+    /// end of `http {}` once all is parsed. `text` is what a block directive finds between its braces.
+    fn at<T>(
+        &mut self,
+        place: Place,
+        text: &str,
+        body: impl FnOnce(&mut Self) -> Result<T, Stop>,
+    ) -> Result<T, Stop>;
     /// Copies a text into the configuration's memory, with the zero byte behind it that nginx relies on.
     fn copy(&mut self, text: impl AsRef<[u8]>) -> Result<ngx_str_t, Stop>;
     /// Moves a value into the configuration's memory; it is dropped with the configuration.
     fn keep<T>(&mut self, value: T) -> Result<&'static mut T, Stop>;
-    /// Whether the configuration is read by "nginx -s", which needs no more of it than the master's pid.
-    fn only_signals(&self) -> bool;
     /// Logs a mistake as `[emerg]`.
     fn emerg(&mut self, message: &str);
     /// Logs a warning.
@@ -104,13 +106,15 @@ impl ConfExt for ngx_conf_t {
         Place { file: file.file.name, line: file.line }
     }
 
-    fn at<T>(&mut self, place: Place, text: &str, body: impl FnOnce(&mut Self) -> T) -> Option<T> {
-        // SAFETY: zero is a valid value for every field of these plain C structs.
-        let (mut file, mut buffer): (ngx_conf_file_t, ngx_buf_t) =
-            unsafe { (mem::zeroed(), mem::zeroed()) };
-        let text = self.copy(text).ok()?;
-        // SAFETY: `text` has `len` bytes; the buffer spans just these.
-        let end = unsafe { text.data.add(text.len) };
+    fn at<T>(
+        &mut self,
+        place: Place,
+        text: &str,
+        body: impl FnOnce(&mut Self) -> Result<T, Stop>,
+    ) -> Result<T, Stop> {
+        let (mut file, mut buffer) = (ngx_conf_file_t::zeroed(), ngx_buf_t::zeroed());
+        let text = self.copy(text)?;
+        let end = text.data.wrapping_add(text.len);
         (buffer.start, buffer.pos, buffer.last, buffer.end) = (text.data, text.data, end, end);
         // A descriptor that is not NGX_INVALID_FILE (-1) makes nginx cite the file and allow blocks; with
         // size 0 it never reads from it.
@@ -120,56 +124,38 @@ impl ConfExt for ngx_conf_t {
         file.buffer = &raw mut buffer;
         let saved = *self;
         self.conf_file = &raw mut file;
-        let result = panic::catch_unwind(AssertUnwindSafe(|| body(self)));
+        let result = panic::catch_unwind(AssertUnwindSafe(|| {
+            body(self).map_err(|stop| {
+                if let Stop::Error(error) = stop {
+                    self.emerg(&error.to_string());
+                }
+                Stop::Logged
+            })
+        }));
         // Also after a panic, whose message is logged by way of this state.
         *self = saved;
-        Some(result.unwrap_or_else(|payload| panic::resume_unwind(payload)))
+        result.unwrap_or_else(|payload| panic::resume_unwind(payload))
     }
 
     fn copy(&mut self, text: impl AsRef<[u8]>) -> Result<ngx_str_t, Stop> {
-        let text = text.as_ref();
-        // SAFETY: `pool` is the configuration's; the result is null or has room for the text and a zero.
-        let data = unsafe { ngx_pnalloc(self.pool, text.len() + 1) }.cast::<u8>();
-        if data.is_null() {
-            return Err(NO_MEMORY);
-        }
-        // SAFETY: as above, and fresh memory does not overlap `text`.
-        unsafe {
-            ptr::copy_nonoverlapping(text.as_ptr(), data, text.len());
-            *data.add(text.len()) = 0;
-        }
-        Ok(ngx_str_t { len: text.len(), data })
+        Pool::from(&*self).text(text).ok_or(NO_MEMORY)
     }
 
     fn keep<T>(&mut self, value: T) -> Result<&'static mut T, Stop> {
-        // SAFETY: `pool` is the configuration's.
-        unsafe { pool::keep(self.pool, value) }.ok_or(NO_MEMORY)
-    }
-
-    fn only_signals(&self) -> bool {
-        // SAFETY: set when nginx starts.
-        unsafe { ngx_process == NGX_PROCESS_SIGNALLER as usize }
+        Pool::from(&*self).keep(value).ok_or(NO_MEMORY)
     }
 
     fn emerg(&mut self, message: &str) {
-        log(self, NGX_LOG_EMERG as ngx_uint_t, message);
+        log(self, NGX_LOG_EMERG, message);
     }
 
     fn warn(&mut self, warning: &Warning) {
-        log(self, NGX_LOG_WARN as ngx_uint_t, &warning.to_string());
+        log(self, NGX_LOG_WARN, &warning.to_string());
     }
 }
 
-fn log(cf: &mut ngx_conf_t, level: ngx_uint_t, message: &str) {
+fn log(cf: &mut ngx_conf_t, level: u32, message: &str) {
+    let (len, data) = (message.len(), message.as_ptr().cast::<c_char>());
     // SAFETY: "%*s" takes a size_t and a pointer to that many bytes (ngx_vslprintf).
-    unsafe {
-        ngx_conf_log_error(
-            level,
-            cf,
-            0,
-            c"%*s".as_ptr(),
-            message.len(),
-            message.as_ptr().cast::<c_char>(),
-        );
-    }
+    unsafe { ngx_conf_log_error(level as ngx_uint_t, cf, 0, c"%*s".as_ptr(), len, data) };
 }

@@ -1,34 +1,130 @@
-//! Values in the memory of nginx's pools.
+//! Memory of nginx's pools.
 
 use std::ffi::c_void;
-use std::ptr;
+use std::marker::PhantomData;
+use std::mem;
+use std::ptr::{self, NonNull};
 
-use crate::nginx::base::ffi::{ngx_palloc, ngx_pool_cleanup_add, ngx_pool_t, NGX_ALIGNMENT};
-use crate::nginx::base::guard;
+use crate::nginx::base::ffi::{
+    ngx_array_t, ngx_buf_t, ngx_chain_t, ngx_conf_t, ngx_create_pool, ngx_destroy_pool,
+    ngx_http_request_t, ngx_palloc, ngx_pool_cleanup_add, ngx_pool_t, ngx_str_t, NGX_ALIGNMENT,
+};
+use crate::nginx::base::plain::Plain;
+use crate::nginx::base::{guard, process};
 
-/// Moves a value into the memory of a pool; it is dropped with the pool. `None` when out of memory, and then the
-/// value is dropped at once.
-///
-/// # Safety
-///
-/// The pool is alive, and the value used no longer than it.
-pub unsafe fn keep<T>(pool: *mut ngx_pool_t, value: T) -> Option<&'static mut T> {
-    unsafe extern "C" fn drop_value<T>(data: *mut c_void) {
-        // SAFETY: nginx calls a cleanup once, with the `data` set below: a value that nothing else drops.
-        guard::process("cleanup", (), || unsafe { ptr::drop_in_place(data.cast::<T>()) });
+/// A pool that is alive for `'a`. Each of its functions returns `None` where there is no memory, which nginx logs.
+#[derive(Clone, Copy)]
+pub struct Pool<'a>(*mut ngx_pool_t, PhantomData<&'a ()>);
+
+impl<'a> From<&'a ngx_http_request_t> for Pool<'a> {
+    fn from(r: &'a ngx_http_request_t) -> Self {
+        Self(r.pool, PhantomData)
     }
-    const { assert!(align_of::<T>() <= NGX_ALIGNMENT) };
-    // SAFETY: promised by the caller; both calls return null or memory that lives as long as the pool, aligned
-    // for any type of nginx (asserted above). Nothing is written before both succeeded.
-    unsafe {
-        let place = ngx_palloc(pool, size_of::<T>().max(1)).cast::<T>();
-        let cleanup = ngx_pool_cleanup_add(pool, 0);
-        if place.is_null() || cleanup.is_null() {
-            return None;
+}
+
+/// That of the configuration that is read.
+impl From<&ngx_conf_t> for Pool<'static> {
+    fn from(cf: &ngx_conf_t) -> Self {
+        Self(cf.pool, PhantomData)
+    }
+}
+
+impl<'a> Pool<'a> {
+    /// The pool as nginx's functions want it.
+    pub fn as_ptr(self) -> *mut ngx_pool_t {
+        self.0
+    }
+
+    /// Memory for so many values, with these in it.
+    pub fn fill<T>(self, room: usize, values: impl IntoIterator<Item = T>) -> Option<&'a mut [T]> {
+        const { assert!(align_of::<T>() <= NGX_ALIGNMENT && !mem::needs_drop::<T>()) };
+        // SAFETY: the pool is alive; the result is null or as large as asked for, and aligned for any type of nginx
+        // (asserted above). No more values are written than there is room for, nor taken for values than were written.
+        unsafe {
+            let size = (room * size_of::<T>()).max(1);
+            let memory = NonNull::new(ngx_palloc(self.0, size).cast::<T>())?;
+            let mut len = 0;
+            for value in values.into_iter().take(room) {
+                memory.add(len).write(value);
+                len += 1;
+            }
+            Some(NonNull::slice_from_raw_parts(memory, len).as_mut())
         }
-        place.write(value);
-        (*cleanup).handler = Some(drop_value::<T>);
-        (*cleanup).data = place.cast();
-        Some(&mut *place)
+    }
+
+    /// One value.
+    pub fn place<T>(self, value: T) -> Option<&'a mut T> {
+        self.fill(1, [value])?.first_mut()
+    }
+
+    /// A copy of a text, with the zero byte behind it that nginx relies on.
+    pub fn text(self, text: impl AsRef<[u8]>) -> Option<ngx_str_t> {
+        let text = text.as_ref();
+        let copy = self.fill(text.len() + 1, text.iter().copied().chain([0]))?;
+        Some(ngx_str_t { len: text.len(), data: copy.as_mut_ptr() })
+    }
+
+    /// An array with these elements.
+    pub fn array<T: Copy>(self, elements: &[T]) -> Option<&'a mut ngx_array_t> {
+        let nalloc = elements.len().max(1);
+        let elts = self.fill(nalloc, elements.iter().copied())?.as_mut_ptr().cast();
+        let (nelts, size, pool) = (elements.len(), size_of::<T>(), self.0);
+        self.place(ngx_array_t { elts, nelts, size, nalloc, pool })
+    }
+
+    /// A buffer with these bytes, so many, in a chain of its own.
+    pub fn chain(
+        self,
+        len: usize,
+        bytes: impl IntoIterator<Item = u8>,
+    ) -> Option<&'a mut ngx_chain_t> {
+        let range = self.fill(len, bytes)?.as_mut_ptr_range();
+        let mut buffer = ngx_buf_t::zeroed();
+        (buffer.start, buffer.pos) = (range.start, range.start);
+        (buffer.last, buffer.end) = (range.end, range.end);
+        buffer.set_temporary(1);
+        self.place(ngx_chain_t { buf: self.place(buffer)?, next: ptr::null_mut() })
+    }
+
+    /// Keeps a value, which is dropped with the pool; where there is no memory, at once.
+    pub fn keep<T>(self, value: T) -> Option<&'a mut T> {
+        unsafe extern "C" fn drop_value<T>(data: *mut c_void) {
+            // SAFETY: nginx calls a cleanup once, with the `data` set below: a value that nothing else drops.
+            guard::process("cleanup", (), || unsafe { ptr::drop_in_place(data.cast::<T>()) });
+        }
+        const { assert!(align_of::<T>() <= NGX_ALIGNMENT) };
+        // SAFETY: as in `fill`. Nothing is written before both calls succeeded.
+        unsafe {
+            let place = NonNull::new(ngx_palloc(self.0, size_of::<T>().max(1)).cast::<T>())?;
+            let cleanup = ngx_pool_cleanup_add(self.0, 0).as_mut()?;
+            place.write(value);
+            cleanup.handler = Some(drop_value::<T>);
+            cleanup.data = place.as_ptr().cast();
+            Some(&mut *place.as_ptr())
+        }
+    }
+}
+
+/// A pool of our own, which is destroyed when this is dropped.
+pub struct OwnedPool(Pool<'static>);
+
+impl OwnedPool {
+    /// A new pool, of blocks of this size.
+    pub fn new(size: usize) -> Option<Self> {
+        // SAFETY: the process has a log as long as it runs.
+        let pool = unsafe { ngx_create_pool(size, process::cycle().log) };
+        (!pool.is_null()).then_some(Self(Pool(pool, PhantomData)))
+    }
+
+    /// The pool. What is in it must not be used longer than it.
+    pub fn pool(&self) -> Pool<'static> {
+        self.0
+    }
+}
+
+impl Drop for OwnedPool {
+    fn drop(&mut self) {
+        // SAFETY: `new` has made it, and nothing uses it any longer.
+        unsafe { ngx_destroy_pool(self.0.as_ptr()) };
     }
 }

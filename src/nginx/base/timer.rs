@@ -1,44 +1,55 @@
 //! A timer of a process that serves requests.
 
-use std::ffi::c_void;
-use std::mem;
 use std::ptr::NonNull;
 
 use crate::nginx::base::clock::{is_before, now};
-use crate::nginx::base::ffi::{ngx_add_timer, ngx_cycle_t, ngx_del_timer, ngx_event_t, ngx_msec_t};
-
-/// What nginx calls when the time has come; the event's data is what `new` was given.
-pub type Handler = unsafe extern "C" fn(*mut ngx_event_t);
+use crate::nginx::base::ffi::{ngx_add_timer, ngx_del_timer, ngx_event_t, ngx_msec_t};
+use crate::nginx::base::plain::Plain;
+use crate::nginx::base::{guard, process};
 
 /// A timer that a worker which shuts down does not wait for. It is in memory of its own, since nginx changes it also
 /// when others are set.
-pub struct Timer(NonNull<ngx_event_t>);
+pub struct Timer(NonNull<Alarm>);
+
+struct Alarm {
+    event: ngx_event_t,
+    body: Box<dyn FnMut()>,
+    name: &'static str,
+    /// When it goes off again after a panic.
+    again: ngx_msec_t,
+}
 
 impl Timer {
-    /// A timer that is not set yet.
-    pub fn new(cycle: &ngx_cycle_t, handler: Handler, data: *mut c_void) -> Self {
-        // SAFETY: zero is a valid value for every field of this plain C struct.
-        let mut event: Box<ngx_event_t> = Box::new(unsafe { mem::zeroed() });
-        event.data = data;
-        event.handler = Some(handler);
-        event.log = cycle.log;
-        event.set_cancelable(1);
-        Self(NonNull::from(Box::leak(event)))
+    /// A timer that is not set yet. `body`, whose name is for messages, must not drop it. Where that panics, the timer
+    /// goes off again after so many milliseconds.
+    pub fn new(name: &'static str, again: ngx_msec_t, body: impl FnMut() + 'static) -> Self {
+        let (event, body) = (ngx_event_t::zeroed(), Box::new(body));
+        let alarm = Box::leak(Box::new(Alarm { event, body, name, again }));
+        alarm.event.handler = Some(on_time);
+        alarm.event.log = process::cycle().log;
+        alarm.event.set_cancelable(1);
+        let mut timer = Self(NonNull::from(alarm));
+        timer.event().data = timer.0.as_ptr().cast();
+        timer
+    }
+
+    fn event(&mut self) -> &mut ngx_event_t {
+        // SAFETY: it stays where it is until the timer is dropped, and nginx changes it in this thread.
+        unsafe { &mut (*self.0.as_ptr()).event }
     }
 
     /// Has it go off at this time, or right away where that is over.
     pub fn set(&mut self, time: ngx_msec_t) {
         let now = now();
         let wait = if is_before(now, time) { time.wrapping_sub(now) } else { 1 };
-        // SAFETY: the event stays where it is until it is dropped.
-        unsafe { ngx_add_timer(self.0.as_ptr(), wait) };
+        // SAFETY: as above.
+        unsafe { ngx_add_timer(self.event(), wait) };
     }
 
     /// Has it go off at this time at the latest.
     pub fn set_by(&mut self, time: ngx_msec_t) {
-        // SAFETY: as above; nginx changes it in this thread.
-        let due = unsafe { self.0.as_ref() };
-        if due.timer_set() == 0 || is_before(time, due.timer.key) {
+        let event = self.event();
+        if event.timer_set() == 0 || is_before(time, event.timer.key) {
             self.set(time);
         }
     }
@@ -46,12 +57,28 @@ impl Timer {
 
 impl Drop for Timer {
     fn drop(&mut self) {
+        let is_set = self.event().timer_set() == 1;
         // SAFETY: `new` has made it; a timer that is set is in nginx's tree.
         unsafe {
-            if self.0.as_ref().timer_set() == 1 {
-                ngx_del_timer(self.0.as_ptr());
+            if is_set {
+                ngx_del_timer(self.event());
             }
             drop(Box::from_raw(self.0.as_ptr()));
         }
+    }
+}
+
+unsafe extern "C" fn on_time(event: *mut ngx_event_t) {
+    // SAFETY: `new` has set the data, which is gone with the timer.
+    let alarm = unsafe { (*event).data.cast::<Alarm>() };
+    // SAFETY: as above; the event may be set meanwhile, which is another field.
+    let (name, again, body) = unsafe { ((*alarm).name, (*alarm).again, &mut (*alarm).body) };
+    let done = guard::process(name, false, || {
+        body();
+        true
+    });
+    if !done {
+        // SAFETY: as above.
+        unsafe { ngx_add_timer(event, again) };
     }
 }

@@ -35,8 +35,9 @@ pub fn unauthorized(cf: &ngx_conf_t, level: Level) -> Vec<&'static str> {
 /// Warns of a log with the headers of requests, once all of the configuration is read: the log of the whole server
 /// may be named last. A subrequest writes to the log of its main request's location, whichever that is.
 pub fn warn_of_debug_logs(cycle: &ngx_cycle_t, main: &MainConf) {
-    let everywhere = main.logs_requests || logs_requests(cycle.log) || has_debug_connections(cycle);
-    if let Some(place) = main.first.filter(|_| everywhere) {
+    let everywhere =
+        main.logs_requests.get() || logs_requests(cycle.log) || has_debug_connections(cycle);
+    if let Some(place) = main.first.get().filter(|_| everywhere) {
         log::log(NGX_LOG_WARN, &format!("{} in {place}", Warning::DebugLog));
     }
 }

@@ -13,11 +13,10 @@ use crate::directive::Effective;
 use crate::failure::Failure;
 use crate::key_source::Key;
 use crate::nginx::base::expression::Expression;
-use crate::nginx::base::ffi::{
-    ngx_array_create, ngx_conf_t, ngx_http_err_page_t, ngx_http_handler_pt,
-};
+use crate::nginx::base::ffi::{ngx_conf_t, ngx_http_err_page_t, ngx_http_handler_pt};
 use crate::nginx::base::guard;
 use crate::nginx::base::parser::{ConfExt, Place, Stop, NO_MEMORY};
+use crate::nginx::base::pool::Pool;
 use crate::nginx::config::cache_rules;
 use crate::nginx::request::passing::Passing;
 use crate::nginx::request::proxy::{Cache, Proxy};
@@ -106,8 +105,7 @@ impl Block<'_> {
             // nginx takes any `proxy_pass` with variables for one that may speak TLS.
             tls_context::do_not_verify(self.stock, self.level);
         }
-        let context =
-            if verified { self.share_context(common, context_of(&connection)) } else { None };
+        let context = verified.then(|| self.share_context(common, context_of(&connection)));
         let can_wait = !in_block && keeps_connections(cf) && can_wait(&connection);
         let has_line = speaks_http_1(&connection);
         let (proxy, upstream) = self.delegate(cf, &mut common.upstreams, connection, has_line)?;
@@ -118,12 +116,8 @@ impl Block<'_> {
         // location's own does. An empty list of our own is inherited by nobody's.
         let core = self.level.core();
         if core.error_pages.is_null() {
-            // SAFETY: `pool` is the configuration's.
             core.error_pages =
-                unsafe { ngx_array_create(cf.pool, 1, size_of::<ngx_http_err_page_t>()) };
-            if core.error_pages.is_null() {
-                return Err(NO_MEMORY);
-            }
+                Pool::from(&*cf).array::<ngx_http_err_page_t>(&[]).ok_or(NO_MEMORY)?;
         }
         let proxy = Proxy {
             prefix: line.url.prefix().as_bytes().into(),
@@ -183,13 +177,12 @@ impl Block<'_> {
     }
 
     /// Finds the TLS context of an earlier location, or lets this one lend its own to those that follow.
-    fn share_context(&self, common: &mut Common, made_of: Content) -> Option<Shared> {
-        if let Some(context) = common.contexts.get(&made_of) {
+    fn share_context(&self, common: &mut Common, made_of: Content) -> Shared {
+        let own = Shared::lend(self.stock, self.level);
+        let context = *common.contexts.entry(made_of).or_insert(own);
+        if !context.is_lent_by(self.level) {
             context.borrow(self.level);
-            return Some(*context);
         }
-        let context = Shared::lend(self.stock, self.level);
-        common.contexts.extend(context.map(|context| (made_of, context)));
         context
     }
 

@@ -22,25 +22,21 @@ const WARNINGS: &[(&str, u32)] = &[
 /// The user's `proxy_cache` in this location, which is then as if it had none.
 #[cfg(nginx_http_cache)]
 pub fn take(stock: &Stock, level: Level) -> Option<String> {
-    let conf = stock.get("proxy_no_cache")?;
-    let conf =
-        level.conf(conf.ctx_index).cast::<crate::nginx::base::ffi::ngx_http_upstream_conf_t>();
-    // SAFETY: `layout` has checked that the proxy module's configuration begins with one of upstreams. A zone and
-    // a text with variables live as long as the configuration.
-    unsafe {
-        if (*conf).cache() != 1 {
-            return None;
-        }
-        let text = match ((*conf).cache_zone.as_ref(), (*conf).cache_value.as_ref()) {
-            (None, Some(value)) => value.value,
-            (Some(zone), _) if !zone.data.is_null() => zone.shm.name,
-            // There is no such zone, as nginx will say itself.
-            _ => return None,
-        };
-        (*conf).set_cache(crate::nginx::base::ffi::NGX_CONF_UNSET);
-        ((*conf).cache_zone, (*conf).cache_value) = (std::ptr::null_mut(), std::ptr::null_mut());
-        Some(String::from_utf8_lossy(text.as_bytes()).into_owned())
+    let conf = stock.proxy.of(level);
+    if !stock.has("proxy_cache") || conf.cache() != 1 {
+        return None;
     }
+    // SAFETY: a zone and a text with variables are null or live as long as the configuration.
+    let (zone, value) = unsafe { (conf.cache_zone.as_ref(), conf.cache_value.as_ref()) };
+    let text = match (zone, value) {
+        (None, Some(value)) => value.value,
+        (Some(zone), _) if !zone.data.is_null() => zone.shm.name,
+        // There is no such zone, as nginx will say itself.
+        _ => return None,
+    };
+    conf.set_cache(crate::nginx::base::ffi::NGX_CONF_UNSET);
+    (conf.cache_zone, conf.cache_value) = (std::ptr::null_mut(), std::ptr::null_mut());
+    Some(String::from_utf8_lossy(text.as_bytes()).into_owned())
 }
 
 /// Without a cache, nginx has no such directive.

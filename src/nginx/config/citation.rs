@@ -15,9 +15,7 @@ use crate::nginx::config::key::full_name;
 pub fn cite<T>(cf: &mut ngx_conf_t, place: Place, result: Result<T, Stop>) -> Result<T, Stop> {
     let Err(Stop::Error(Error::Conflict(conflict))) = &result else { return result };
     let Some(cause) = cause(cf, place, conflict) else { return result };
-    let message = conflict.to_string();
-    cf.at(cause, "", |cf| cf.emerg(&message));
-    Err(Stop::Logged)
+    cf.at(cause, "", |_| result)
 }
 
 fn cause(cf: &mut ngx_conf_t, place: Place, conflict: &Conflict) -> Option<Place> {

@@ -12,6 +12,7 @@ use crate::error::Error;
 use crate::key_source::{Key, Source};
 use crate::nginx::base::ffi::{ngx_conf_full_name, ngx_conf_t};
 use crate::nginx::base::parser::{ConfExt, Stop, NO_MEMORY};
+use crate::nginx::base::process;
 use crate::nginx::base::status::OK;
 use crate::nginx::config::named;
 use crate::secret_key::{KeyFault, KeyRisk, SecretKey, DEFAULT_VARIABLE};
@@ -27,7 +28,7 @@ pub fn read(cf: &mut ngx_conf_t, directive: &'static str, source: &Source) -> Re
         return Ok(Key::Expression(text.clone()));
     }
     // The environment of "nginx -s" is its own and has no key.
-    if cf.only_signals() {
+    if process::only_signals() {
         return Ok(Key::Known(SecretKey::placeholder()));
     }
     // A relative path starts where the configuration file is, as that of a certificate does.

@@ -1,16 +1,15 @@
 //! The directives as they are read, each where it stands.
 
-use std::rc::Rc;
-
 use crate::conflict::Conflict;
 use crate::directive::{parse_client_ip, parse_origin, parse_warm, ClerkProxy};
 use crate::error::Error;
+use crate::failure::Failure;
 use crate::key_source::Source;
 use crate::location;
 use crate::nginx::base::ffi::{ngx_conf_t, ngx_http_core_loc_conf_t};
-use crate::nginx::base::module::{HttpModuleLocationConf, HttpModuleMainConf, Module};
-use crate::nginx::base::parser::{ConfExt, Stop, NO_MEMORY};
-use crate::nginx::config::state::{Defaults, Written};
+use crate::nginx::base::module::Conf;
+use crate::nginx::base::parser::{ConfExt, Stop};
+use crate::nginx::config::state::{Location, MainConf, Written};
 use crate::nginx::config::{citation, key, named};
 use crate::nginx::request::handler;
 use crate::nginx::stock::level::{has_expression, location_name, Level};
@@ -18,30 +17,60 @@ use crate::warning::Warning;
 
 /// Notes the `http` block, which no later callback can tell from a server's.
 pub fn preconfiguration(cf: &mut ngx_conf_t) -> Result<(), Stop> {
-    let http = Level::current(cf);
-    Module::main_conf_mut(cf).ok_or(NO_MEMORY)?.http = http;
+    MainConf::read(cf)?.http.set(Level::of(cf));
     Ok(())
 }
 
-/// The directives' names.
+/// The name of the directive that makes a location a proxy.
 pub const CLERK_PROXY: &str = "clerk_proxy";
-/// As above.
-pub const SECRET_KEY: &str = "clerk_proxy_secret_key";
-/// As above.
-pub const UPSTREAM: &str = "clerk_proxy_upstream";
-/// As above.
-pub const CLIENT_IP: &str = "clerk_proxy_client_ip";
-/// As above.
-pub const WARM: &str = "clerk_proxy_warm";
+const SECRET_KEY: &str = "clerk_proxy_secret_key";
+const UPSTREAM: &str = "clerk_proxy_upstream";
+const CLIENT_IP: &str = "clerk_proxy_client_ip";
+const WARM: &str = "clerk_proxy_warm";
+
+/// Reads the directive that `cf` has the words of.
+pub fn set(cf: &mut ngx_conf_t) -> Result<(), Stop> {
+    let [directive, value] = &cf.words()[..2] else { unreachable!("a directive has an argument") };
+    if directive == CLERK_PROXY {
+        return clerk_proxy(cf);
+    }
+    let own = &mut Location::read(cf)?.borrow_mut().defaults;
+    match directive.as_str() {
+        SECRET_KEY => {
+            check_is_first(SECRET_KEY, own.key.as_ref())?;
+            own.key = Some(key::read(cf, SECRET_KEY, &Source::parse(value))?.into());
+        }
+        UPSTREAM => {
+            check_is_first(UPSTREAM, own.origin.as_ref())?;
+            own.origin = Some(parse_origin(value, Some(UPSTREAM))?.into());
+        }
+        CLIENT_IP => {
+            check_is_first(CLIENT_IP, own.client_ip.as_ref())?;
+            let text = parse_client_ip(value.clone())?;
+            named::check(cf, CLIENT_IP, &text)?;
+            own.client_ip = Some(text.into());
+        }
+        WARM => {
+            check_is_first(WARM, own.warm.as_ref())?;
+            own.warm = Some(parse_warm(value)?);
+        }
+        other => return Err(Failure::Internal(format!("no directive \"{other}\"")).into()),
+    }
+    Ok(())
+}
+
+fn check_is_first<T>(directive: &'static str, before: Option<&T>) -> Result<(), Error> {
+    before.map_or(Ok(()), |_| Err(Error::Duplicate(directive)))
+}
 
 /// `clerk_proxy URL [secret_key=SOURCE] [upstream=ORIGIN] [keepalive=NUMBER];`
-pub fn clerk_proxy(cf: &mut ngx_conf_t) -> Result<(), Stop> {
-    let own = Module::location_conf_mut(cf).ok_or(NO_MEMORY)?;
+fn clerk_proxy(cf: &mut ngx_conf_t) -> Result<(), Stop> {
+    let mut own = Location::read(cf)?.borrow_mut();
     if own.written.is_some() {
         return Err(Error::Duplicate(CLERK_PROXY).into());
     }
     let line = ClerkProxy::parse(&cf.words()[1..])?;
-    let core = Level::current(cf).ok_or(NO_MEMORY)?.core();
+    let core = Level::read(cf)?.core();
     let fit = check_location(core, &line)?;
     if core.handler.is_some() {
         let conflict = Conflict::OtherHandler { location: location_name(core) };
@@ -63,57 +92,8 @@ pub fn clerk_proxy(cf: &mut ngx_conf_t) -> Result<(), Stop> {
         cf.warn(&warning);
     }
     own.written = Some(Written { line, key, place: cf.place() });
-    let main = Module::main_conf_mut(cf).ok_or(NO_MEMORY)?;
-    main.used = true;
-    main.first.get_or_insert(cf.place());
-    Ok(())
-}
-
-/// `clerk_proxy_secret_key SOURCE;`
-pub fn clerk_proxy_secret_key(cf: &mut ngx_conf_t) -> Result<(), Stop> {
-    let source = Source::parse(&value(cf));
-    let read = |cf: &mut ngx_conf_t| key::read(cf, SECRET_KEY, &source);
-    set_default(cf, SECRET_KEY, |defaults| &mut defaults.key, |cf| read(cf).map(Rc::new))
-}
-
-/// `clerk_proxy_upstream ORIGIN;`
-pub fn clerk_proxy_upstream(cf: &mut ngx_conf_t) -> Result<(), Stop> {
-    let read = |cf: &mut ngx_conf_t| Ok(parse_origin(&value(cf), Some(UPSTREAM))?);
-    set_default(cf, UPSTREAM, |defaults| &mut defaults.origin, |cf| read(cf).map(Rc::new))
-}
-
-/// `clerk_proxy_client_ip VALUE;`
-pub fn clerk_proxy_client_ip(cf: &mut ngx_conf_t) -> Result<(), Stop> {
-    let read = |cf: &mut ngx_conf_t| {
-        let text = parse_client_ip(value(cf))?;
-        named::check(cf, CLIENT_IP, &text)?;
-        Ok(text.into())
-    };
-    set_default(cf, CLIENT_IP, |defaults| &mut defaults.client_ip, read)
-}
-
-/// `clerk_proxy_warm NUMBER;`
-pub fn clerk_proxy_warm(cf: &mut ngx_conf_t) -> Result<(), Stop> {
-    let read = |cf: &mut ngx_conf_t| Ok(parse_warm(&value(cf))?);
-    set_default(cf, WARM, |defaults| &mut defaults.warm, read)
-}
-
-/// The word behind a directive's name.
-fn value(cf: &ngx_conf_t) -> String {
-    cf.words().swap_remove(1)
-}
-
-fn set_default<T>(
-    cf: &mut ngx_conf_t,
-    directive: &'static str,
-    slot: impl FnOnce(&mut Defaults) -> &mut Option<T>,
-    read: impl FnOnce(&mut ngx_conf_t) -> Result<T, Stop>,
-) -> Result<(), Stop> {
-    let slot = slot(&mut Module::location_conf_mut(cf).ok_or(NO_MEMORY)?.defaults);
-    if slot.is_some() {
-        return Err(Error::Duplicate(directive).into());
-    }
-    *slot = Some(read(cf)?);
+    let first = &MainConf::read(cf)?.first;
+    first.set(first.get().or(Some(cf.place())));
     Ok(())
 }
 

@@ -10,29 +10,37 @@ use crate::conflict::Conflict;
 use crate::directive::Effective;
 use crate::key_source::{Key, Source};
 use crate::nginx::base::ffi::ngx_conf_t;
-use crate::nginx::base::module::{Filter, HttpModuleLocationConf, HttpModuleMainConf, Module};
-use crate::nginx::base::parser::{ConfExt, Place, Stop, NO_MEMORY};
+use crate::nginx::base::module::Conf;
+use crate::nginx::base::parser::{ConfExt, Stop};
 use crate::nginx::config::apply::Block;
-use crate::nginx::config::state::{Defaults, LocConf, Written};
+use crate::nginx::config::state::{Defaults, LocConf, Location, MainConf, Written};
 use crate::nginx::config::{advice, citation, key, lines, named};
+use crate::nginx::request::proxy::RequestConf;
 use crate::nginx::request::{filter, handler};
 use crate::nginx::stock::directives::Stock;
 use crate::nginx::stock::level::{self, is_same, location_name, Level};
-use crate::nginx::stock::tls_context::{self, Shared};
+use crate::nginx::stock::tls_context;
 use crate::nginx::upstream::blocks;
 use crate::nginx::upstream::wanted::Wanted;
 use crate::warning::Warning;
 
 /// Applies the recipe to one block; blocks around it come first.
-pub fn merge(cf: &mut ngx_conf_t, outer: &mut LocConf, own: &mut LocConf) -> Result<(), Stop> {
+pub fn merge(cf: &mut ngx_conf_t, outer: &Location, own: &Location) -> Result<(), Stop> {
+    let (outer, own) = (&mut *outer.borrow_mut(), &mut *own.borrow_mut());
     own.defaults.fill_from(&outer.defaults);
-    let Some(stock) = stock(cf)? else { return Ok(()) };
+    let main = MainConf::read(cf)?;
+    if main.first.get().is_none() {
+        return Ok(());
+    }
+    if main.stock.get().is_none() {
+        let _ = main.stock.set(Stock::find(cf)?.into());
+    }
+    let Some(stock) = main.stock.get() else { return Ok(()) };
     if outer.in_force.is_none() {
         // The `http` block is merged into servers and never on its own.
-        let http = Module::main_conf(cf).and_then(|main| main.http).ok_or(NO_MEMORY)?;
-        outer.in_force = Some(Rc::new(stock.written_in(http)));
+        outer.in_force = main.http.get().map(|http| stock.written_in(http).into());
     }
-    let level = Level::current(cf).ok_or(NO_MEMORY)?;
+    let level = Level::read(cf)?;
     let written_here = stock.written_in(level);
     let in_force = written_here.within(outer.in_force.as_deref());
     // Most blocks add nothing: they share what they inherit.
@@ -40,35 +48,41 @@ pub fn merge(cf: &mut ngx_conf_t, outer: &mut LocConf, own: &mut LocConf) -> Res
         Some(shared) if **shared == in_force => Some(Rc::clone(shared)),
         _ => Some(Rc::new(in_force)),
     };
-    let core = level.core();
-    let Some(written) = own.written.take() else {
-        own.inside.clone_from(&outer.inside);
-        let Some(around) = &own.inside else { return Ok(()) };
-        let stock = around.cache.as_ref().map_or(around.delegate, |cache| cache.next);
-        if is_same(core.handler, stock) {
-            let location = around.location.clone();
-            let error = Conflict::NestedProxyPass { location };
-            return citing(cf, around.place, |_| Err(error.into()));
-        }
-        // `if` and `limit_except` are blocks of the same location.
-        if core.noname() == 1 && core.handler.is_none() && outer.proxy.is_some() {
-            own.proxy.clone_from(&outer.proxy);
-            core.handler = Some(handler::content_handler);
-        }
-        return Ok(());
-    };
+    let Some(written) = own.written.take() else { return inherit(cf, level, outer, own) };
     let place = written.place;
     let (outer_settings, defaults) = (outer.in_force.as_deref(), &own.defaults);
-    let proxy = citing(cf, place, |cf| {
+    let proxy = cf.at(place, "", |cf| {
         let line = in_force_with(cf, written, defaults)?;
-        let block = Block { stock: &stock, level, line: &line, place, written_here: &written_here };
-        let common = &mut Module::main_conf_mut(cf).ok_or(NO_MEMORY)?.common;
-        let proxy = block.apply(cf, outer_settings, common);
+        let block = Block { stock, level, line: &line, place, written_here: &written_here };
+        let proxy = block.apply(cf, outer_settings, &mut main.common.borrow_mut());
         citation::cite(cf, place, proxy)
     });
     let proxy = Rc::new(proxy?);
     own.inside = Some(Rc::clone(&proxy));
     own.proxy = Some(proxy);
+    Ok(())
+}
+
+/// Finishes a block without a `clerk_proxy` of its own, which may be inside of a location that has one.
+fn inherit(
+    cf: &mut ngx_conf_t,
+    level: Level,
+    outer: &LocConf,
+    own: &mut LocConf,
+) -> Result<(), Stop> {
+    own.inside.clone_from(&outer.inside);
+    let Some(around) = &own.inside else { return Ok(()) };
+    let core = level.core();
+    let stock = around.cache.as_ref().map_or(around.delegate, |cache| cache.next);
+    if is_same(core.handler, stock) {
+        let location = around.location.clone();
+        return cf.at(around.place, "", |_| Err(Conflict::NestedProxyPass { location }.into()));
+    }
+    // `if` and `limit_except` are blocks of the same location.
+    if core.noname() == 1 && core.handler.is_none() && outer.proxy.is_some() {
+        own.proxy.clone_from(&outer.proxy);
+        core.handler = Some(handler::content_handler);
+    }
     Ok(())
 }
 
@@ -91,18 +105,16 @@ fn in_force_with(
 }
 
 /// Finishes one block, once the proxy module has merged it.
-pub fn complete(cf: &mut ngx_conf_t) -> Result<(), Stop> {
-    let own = Module::location_conf(cf).ok_or(NO_MEMORY)?;
-    Filter::location_conf_mut(cf).ok_or(NO_MEMORY)?.proxy.clone_from(&own.proxy);
-    let level = Level::current(cf).ok_or(NO_MEMORY)?;
+pub fn complete(cf: &mut ngx_conf_t, _outer: &RequestConf, own: &RequestConf) -> Result<(), Stop> {
+    let (main, level) = (MainConf::read(cf)?, Level::read(cf)?);
     if advice::logs_requests(level.core().error_log) {
-        Module::main_conf_mut(cf).ok_or(NO_MEMORY)?.logs_requests = true;
+        main.logs_requests.set(true);
     }
-    let Some(proxy) = own.proxy.as_deref() else {
-        let main = Module::main_conf(cf).ok_or(NO_MEMORY)?;
-        let name =
-            main.stock.as_deref().and_then(|stock| tls_context::unverified_upstream(stock, level));
-        return match name.filter(|name| main.common.upstreams.verifies(name)) {
+    let Some(stock) = main.stock.get() else { return Ok(()) };
+    let location = Location::read(cf)?.borrow();
+    let Some(proxy) = &location.proxy else {
+        let name = tls_context::unverified_upstream(stock, level);
+        return match name.filter(|name| main.common.borrow().upstreams.verifies(name)) {
             Some(name) => {
                 let location = location_name(level.core());
                 Err(Conflict::UnverifiedBlock { name, location }.into())
@@ -113,64 +125,36 @@ pub fn complete(cf: &mut ngx_conf_t) -> Result<(), Stop> {
     for directive in advice::unauthorized(cf, level) {
         // `if` and `limit_except` inherit what was said already.
         if proxy.unauthorized.borrow_mut().insert(directive) {
-            citing(cf, proxy.place, |cf| {
+            cf.at(proxy.place, "", |cf| {
                 cf.warn(&Warning::Unauthorized { directive });
                 Ok(())
             })?;
         }
     }
     if let Some((url, _)) = proxy.url.as_ref().filter(|(url, _)| url.has_variable("server_name")) {
-        let name = level::server_name(cf);
+        let name = level::server_name(cf)?;
         if matches!(&*name, "" | "_") || name.contains(['*', '~']) {
             let url = url.as_str().to_owned();
-            return citing(cf, proxy.place, |_| Err(Conflict::ServerName { url, name }.into()));
+            return cf.at(proxy.place, "", |_| Err(Conflict::ServerName { url, name }.into()));
         }
     }
     proxy.context.map_or(Ok(()), |context| context.complete(level))?;
     if let Some((upstream, count)) = &proxy.warm {
-        let main = Module::main_conf(cf).ok_or(NO_MEMORY)?;
-        let lender = main.stock.as_deref().and_then(|stock| Shared::lend(stock, level));
-        if let Some(conf) = lender.map(|lender| lender.conf()) {
-            // TLS has no sendfile, see `Attempt::note_sendfile`.
-            let possible = !proxy.tls || level.core().sendfile != 1;
-            let wanted = Wanted { count: *count, level, conf, tls: proxy.tls, possible };
-            blocks::keep_warm(cf, upstream, wanted, possible);
-        }
+        // TLS has no sendfile, see `Attempt::note_sendfile`.
+        let possible = !proxy.tls || level.core().sendfile != 1;
+        let conf = stock.proxy.of(level);
+        let wanted = Wanted { count: *count, level, conf, tls: proxy.tls, possible };
+        blocks::keep_warm(cf, upstream, wanted, possible);
     }
-    Ok(())
-}
-
-/// Runs `body` so that its error, too, cites `place` and not the end of `http {}`.
-fn citing<T>(
-    cf: &mut ngx_conf_t,
-    place: Place,
-    body: impl FnOnce(&mut ngx_conf_t) -> Result<T, Stop>,
-) -> Result<T, Stop> {
-    let result = cf.at(place, "", |cf| {
-        body(cf).map_err(|stop| {
-            if let Stop::Error(error) = stop {
-                cf.emerg(&error.to_string());
-            }
-            Stop::Logged
-        })
-    });
-    result.ok_or(NO_MEMORY)?
-}
-
-fn stock(cf: &mut ngx_conf_t) -> Result<Option<Rc<Stock>>, Stop> {
-    let main = Module::main_conf_mut(cf).ok_or(NO_MEMORY)?;
-    if main.used && main.stock.is_none() {
-        main.stock = Some(Rc::new(Stock::find(cf)?));
-    }
-    Ok(main.stock.clone())
+    Ok(own.set(proxy)?)
 }
 
 /// Takes part in replies and upstreams, once nginx has merged and set up all; not at all where no location needs it.
 pub fn finish(cf: &mut ngx_conf_t) -> Result<(), Stop> {
-    let main = Module::main_conf(cf).ok_or(NO_MEMORY)?;
-    named::check_all(cf, &main.named)?;
-    if main.used {
+    let main = MainConf::read(cf)?;
+    named::check_all(cf, &main.named.borrow())?;
+    if main.first.get().is_some() {
         filter::install();
     }
-    main.common.upstreams.install(cf)
+    main.common.borrow().upstreams.install(cf)
 }

@@ -3,23 +3,17 @@
 use crate::error::Error;
 use crate::nginx::base::expression::Expression;
 use crate::nginx::base::ffi::ngx_conf_t;
-use crate::nginx::base::module::{HttpModuleMainConf, Module};
-use crate::nginx::base::parser::{ConfExt, Place, Stop, NO_MEMORY};
+use crate::nginx::base::module::Conf;
+use crate::nginx::base::parser::{ConfExt, Stop};
 use crate::nginx::base::variables::is_defined;
+use crate::nginx::config::state::{MainConf, Named};
 use crate::variable_names::variable_names;
-
-/// A variable that a directive names.
-pub struct Named {
-    name: String,
-    directive: &'static str,
-    place: Place,
-}
 
 /// Compiles a text of the directive that is parsed now, so that what is wrong with it is said where it stands.
 pub fn check(cf: &mut ngx_conf_t, directive: &'static str, text: &str) -> Result<(), Stop> {
     Expression::compile(cf, text)?;
     let place = cf.place();
-    let named = &mut Module::main_conf_mut(cf).ok_or(NO_MEMORY)?.named;
+    let mut named = MainConf::read(cf)?.named.borrow_mut();
     named.extend(variable_names(text).map(|name| Named { name, directive, place }));
     Ok(())
 }
@@ -30,7 +24,5 @@ pub fn check_all(cf: &mut ngx_conf_t, named: &[Named]) -> Result<(), Stop> {
         return Ok(());
     };
     let (directive, name) = (unknown.directive, unknown.name.clone());
-    let message = Error::UnknownVariable { directive, name }.to_string();
-    cf.at(unknown.place, "", |cf| cf.emerg(&message));
-    Err(Stop::Logged)
+    cf.at(unknown.place, "", |_| Err(Error::UnknownVariable { directive, name }.into()))
 }

@@ -1,15 +1,14 @@
 //! What the module with the directives keeps of a configuration.
 
-use std::ffi::c_void;
+use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 
 use crate::directive::ClerkProxy;
 use crate::frontend_api::Origin;
 use crate::key_source::Key;
-use crate::nginx::base::module::{HttpModuleLocationConf, HttpModuleMainConf, Module};
+use crate::nginx::base::module::{Conf, Module, Reach};
 use crate::nginx::base::parser::Place;
 use crate::nginx::config::apply::Common;
-use crate::nginx::config::named::Named;
 use crate::nginx::request::proxy::Proxy;
 use crate::nginx::stock::directives::Stock;
 use crate::nginx::stock::level::Level;
@@ -20,26 +19,35 @@ use crate::nginx::upstream::warm::Running;
 #[derive(Default)]
 pub struct MainConf {
     /// The `http` block itself.
-    pub http: Option<Level>,
-    /// Whether there is any `clerk_proxy`; without one nothing below happens.
-    pub used: bool,
+    pub http: Cell<Option<Level>>,
+    /// Where the first `clerk_proxy` stands; without one nothing below happens.
+    pub first: Cell<Option<Place>>,
     /// The stock directives, once they are looked for.
-    pub stock: Option<Rc<Stock>>,
-    /// Where the first `clerk_proxy` stands.
-    pub first: Option<Place>,
+    pub stock: OnceCell<Rc<Stock>>,
     /// The variables that directives name.
-    pub named: Vec<Named>,
+    pub named: RefCell<Vec<Named>>,
     /// Whether the log of any location has the headers of requests.
-    pub logs_requests: bool,
+    pub logs_requests: Cell<bool>,
     /// What locations share.
-    pub common: Common,
+    pub common: RefCell<Common>,
     /// The connections that this process keeps ready.
-    pub warm: Vec<Running>,
+    pub warm: RefCell<Vec<Running>>,
 }
 
-// SAFETY: `create_main_conf` of `mod.rs` makes a `MainConf`.
-unsafe impl HttpModuleMainConf for Module {
-    type MainConf = MainConf;
+// SAFETY: `create_main_conf` of `mod.rs` makes one.
+unsafe impl Conf for MainConf {
+    type Of = Module;
+    const REACH: Reach = Reach::Main;
+}
+
+/// A variable that a directive names.
+pub struct Named {
+    /// The variable.
+    pub name: String,
+    /// The directive.
+    pub directive: &'static str,
+    /// Where it stands.
+    pub place: Place,
 }
 
 /// What is known per block.
@@ -57,9 +65,13 @@ pub struct LocConf {
     pub inside: Option<Rc<Proxy>>,
 }
 
-// SAFETY: `create_loc_conf` of `mod.rs` makes a `LocConf`.
-unsafe impl HttpModuleLocationConf for Module {
-    type LocationConf = LocConf;
+/// As nginx keeps it.
+pub type Location = RefCell<LocConf>;
+
+// SAFETY: `create_loc_conf` of `mod.rs` makes one.
+unsafe impl Conf for Location {
+    type Of = Module;
+    const REACH: Reach = Reach::Location;
 }
 
 /// A `clerk_proxy` line as read.
@@ -93,14 +105,4 @@ impl Defaults {
         self.client_ip = self.client_ip.take().or_else(|| outer.client_ip.clone());
         self.warm = self.warm.or(outer.warm);
     }
-}
-
-/// Reads back a configuration that nginx hands to a merge.
-///
-/// # Safety
-///
-/// `conf` is what `create_loc_conf` of this module returned.
-pub unsafe fn loc_conf<'a>(conf: *mut c_void) -> &'a mut LocConf {
-    // SAFETY: promised by the caller; nginx merges in one thread and hands out two different blocks.
-    unsafe { &mut *conf.cast() }
 }

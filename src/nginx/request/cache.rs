@@ -8,38 +8,26 @@ use std::ptr;
 use crate::nginx::base::ffi::{
     ngx_http_request_t, ngx_int_t, NGX_HTTP_GET, NGX_HTTP_HEAD, NGX_HTTP_INTERNAL_SERVER_ERROR,
 };
-use crate::nginx::base::status::OK;
 use crate::nginx::base::{cached, guard, headers};
+use crate::nginx::request::notes::{note, noted, Note};
 use crate::nginx::request::passing::hash;
 use crate::nginx::request::proxy::{self, Cache, Proxy};
-use crate::nginx::request::{notes, uri};
+use crate::nginx::request::uri;
 use crate::public_script::{is_personal, is_public_script, may_be_kept};
 
 const SERVER_ERROR: ngx_int_t = NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t;
 
 /// Handles a request of a location with a cache, which our content handler has let pass.
 pub unsafe extern "C" fn handler(r: *mut ngx_http_request_t) -> ngx_int_t {
-    let mut next = None;
-    let status = guard::request(r, "handler of the cache", SERVER_ERROR, |r| {
-        let proxy = proxy::of(r);
-        let Some((proxy, cache)) = proxy.and_then(|proxy| Some((proxy, proxy.cache.as_ref()?)))
-        else {
-            return SERVER_ERROR;
-        };
-        next = cache.next;
+    guard::handler(r, "handler of the cache", Err(SERVER_ERROR), |r| {
+        let proxy = proxy::of(r).ok_or(SERVER_ERROR)?;
+        let cache = proxy.cache.as_ref().ok_or(SERVER_ERROR)?;
         if is_for_cache(r, proxy, cache) {
-            if headers::drop_from_request(r, |name, _| is_personal(name)).is_none() {
-                return SERVER_ERROR;
-            }
-            notes::note_public_script(r);
+            headers::drop_from_request(r, |name, _| is_personal(name)).ok_or(SERVER_ERROR)?;
+            note(r, Note::PublicScript);
         }
-        OK
-    });
-    match next {
-        // SAFETY: it takes the request that this handler was given; see the content handler.
-        Some(next) if status == OK => unsafe { next(r) },
-        _ => status,
-    }
+        Ok(cache.next)
+    })
 }
 
 /// Whether the request is one for a public script. Those of other origins are not, since an answer to one may
@@ -62,7 +50,7 @@ fn is_for_cache(r: &mut ngx_http_request_t, proxy: &Proxy, cache: &Cache) -> boo
 /// The zone for a request, as `proxy_cache` asks for it.
 pub fn zone<'a>(r: &'a mut ngx_http_request_t, proxy: &Proxy) -> Option<&'a [u8]> {
     let cache = proxy.cache.as_ref()?;
-    notes::is_public_script(r).then(|| cache.zone.value(r))?
+    (noted(r) == Note::PublicScript).then(|| cache.zone.value(r))?
 }
 
 /// Whether the reply to a request, if there is a cache for it, must not be kept, as `proxy_no_cache` asks.

@@ -1,57 +1,56 @@
 //! The filters of replies: JSON in place of nginx's own error pages; the Frontend API's replies pass, rid of
 //! what was meant for one hop, and event streams pass at once.
 
-use std::ptr;
+use std::cell::Cell;
+use std::ptr::{self, NonNull};
 
 use crate::error_body::{error_body, Cause};
 use crate::nginx::base::ffi::{
-    ngx_alloc_chain_link, ngx_buf_t, ngx_chain_t, ngx_create_temp_buf,
-    ngx_http_output_body_filter_pt, ngx_http_output_header_filter_pt, ngx_http_request_t,
-    ngx_http_top_body_filter, ngx_http_top_header_filter, ngx_http_upstream_t, ngx_int_t,
-    ngx_str_t, NGX_HTTP_BAD_GATEWAY, NGX_HTTP_SWITCHING_PROTOCOLS,
+    ngx_chain_t, ngx_http_output_body_filter_pt, ngx_http_output_header_filter_pt,
+    ngx_http_request_t, ngx_http_top_body_filter, ngx_http_top_header_filter, ngx_http_upstream_t,
+    ngx_int_t, ngx_str_t, NGX_HTTP_BAD_GATEWAY, NGX_HTTP_SWITCHING_PROTOCOLS,
 };
+use crate::nginx::base::pool::Pool;
 use crate::nginx::base::status::{ERROR, OK};
 use crate::nginx::base::{cached, guard, headers};
-use crate::nginx::request::notes::{
-    context, set_context, BODY_SENT, BY_ERROR_PAGE, PATH_MISMATCH, PUBLIC_SCRIPT,
-};
+use crate::nginx::request::notes::{note, noted, Note};
 use crate::nginx::request::proxy;
 
-static mut NEXT_HEADER_FILTER: ngx_http_output_header_filter_pt = None;
-static mut NEXT_BODY_FILTER: ngx_http_output_body_filter_pt = None;
+/// The filter behind one of ours.
+struct Next<T>(Cell<T>);
+
+// SAFETY: nginx configures and serves in one thread.
+unsafe impl<T> Sync for Next<T> {}
+
+static NEXT_HEADER_FILTER: Next<ngx_http_output_header_filter_pt> = Next(Cell::new(None));
+static NEXT_BODY_FILTER: Next<ngx_http_output_body_filter_pt> = Next(Cell::new(None));
 
 /// Puts the filters in front of those that exist already.
 pub fn install() {
     // SAFETY: nginx configures in one thread, and calls no filter meanwhile.
     unsafe {
-        NEXT_HEADER_FILTER = ngx_http_top_header_filter;
+        NEXT_HEADER_FILTER.0.set(ngx_http_top_header_filter);
         ngx_http_top_header_filter = Some(header_filter);
-        NEXT_BODY_FILTER = ngx_http_top_body_filter;
+        NEXT_BODY_FILTER.0.set(ngx_http_top_body_filter);
         ngx_http_top_body_filter = Some(body_filter);
     }
 }
 
 unsafe extern "C" fn header_filter(r: *mut ngx_http_request_t) -> ngx_int_t {
-    let ours = guard::request(r, "header filter", OK, |r| {
+    let next = Ok(NEXT_HEADER_FILTER.0.get());
+    guard::handler(r, "header filter", next, |r| {
         if proxy::of(r).is_none() {
-            return OK;
+            return next;
         }
         if let Some(upstream) = answered_by(r) {
-            set_context(r, ptr::null_mut());
-            return filter_reply(r, upstream);
+            note(r, Note::Nothing);
+            filter_reply(r, upstream)?;
+        } else if r.err_status >= 400 && ptr::eq(r, r.main) {
+            // What a subrequest gets becomes a part of another reply.
+            replace_error(r).ok_or(ERROR)?;
         }
-        // What a subrequest gets becomes a part of another reply.
-        if r.err_status >= 400 && ptr::eq(r, r.main) && replace_error(r).is_none() {
-            return ERROR;
-        }
-        OK
-    });
-    // SAFETY: set once at configuration time; never `None`, since nginx has a header filter of its own.
-    match unsafe { NEXT_HEADER_FILTER } {
-        // SAFETY: the next filter takes the request that this one was given.
-        Some(next) if ours == OK => unsafe { next(r) },
-        _ => ours,
-    }
+        next
+    })
 }
 
 /// The upstream whose reply this is, and no error of nginx's own.
@@ -62,13 +61,16 @@ fn answered_by<'a>(r: &ngx_http_request_t) -> Option<&'a mut ngx_http_upstream_t
     // SAFETY: null or the request's upstream, which lives as long as it.
     let upstream = unsafe { r.upstream.as_mut() }?;
     // nginx clears what was noted before a filter, such as that of ranges, has it answer in place of a reply.
-    let meant = r.err_status == 0 || context(r).addr() == BY_ERROR_PAGE;
+    let meant = r.err_status == 0 || noted(r) == Note::ByErrorPage;
     // nginx takes the cleanup away before it makes an error of its own; a reply from the cache needs none.
     (meant && (cached::is_hit(upstream) || !upstream.cleanup.is_null())).then_some(upstream)
 }
 
-/// Returns a status of 300 and above to have nginx answer with that instead.
-fn filter_reply(r: &mut ngx_http_request_t, upstream: &mut ngx_http_upstream_t) -> ngx_int_t {
+/// Fails with a status of 300 and above to have nginx answer with that instead.
+fn filter_reply(
+    r: &mut ngx_http_request_t,
+    upstream: &mut ngx_http_upstream_t,
+) -> Result<(), ngx_int_t> {
     // Without a status line nginx takes any bytes for HTTP/0.9, and would speak that to the client as well.
     if upstream.headers_in.status_n == 0 {
         // HTTP/2 and HTTP/3 leave both numbers 0; the text is what nginx logs as the protocol.
@@ -77,7 +79,7 @@ fn filter_reply(r: &mut ngx_http_request_t, upstream: &mut ngx_http_upstream_t) 
             b"HTTP/3.0" => 3000,
             _ => (r.http_major() * 1000 + r.http_minor()) as usize,
         };
-        return NGX_HTTP_BAD_GATEWAY as ngx_int_t;
+        return Err(NGX_HTTP_BAD_GATEWAY as ngx_int_t);
     }
     // A switch of protocols, which a location can allow by headers of its own, lives by these headers.
     if r.headers_out.status != NGX_HTTP_SWITCHING_PROTOCOLS as usize {
@@ -89,19 +91,23 @@ fn filter_reply(r: &mut ngx_http_request_t, upstream: &mut ngx_http_upstream_t) 
     if kind.get(..event_stream.len()).is_some_and(|kind| kind.eq_ignore_ascii_case(event_stream)) {
         upstream.set_buffering(0);
     }
-    OK
+    Ok(())
 }
 
 /// Prepares the body that replaces nginx's error page and sets the headers that go with it.
 fn replace_error(r: &mut ngx_http_request_t) -> Option<()> {
     const TYPE: &str = "application/json";
-    let mismatch = context(r).addr() == PATH_MISMATCH;
+    let mismatch = noted(r) == Note::PathMismatch;
     let cause = if mismatch { Cause::PathMismatch } else { Cause::Status };
     // nginx has put the status that is sent, which differs from `err_status` for its private ones.
     let status = u16::try_from(r.headers_out.status).unwrap_or(500);
     let body = error_body(status, cause);
-    let chain = new_body(r, &body)?;
-    set_context(r, chain);
+    let chain = Pool::from(&*r).chain(body.len(), body.bytes())?;
+    // SAFETY: the chain was just made, with a buffer.
+    let buffer = unsafe { &mut *chain.buf };
+    buffer.set_last_buf(1);
+    buffer.set_last_in_chain(1);
+    note(r, Note::Body(NonNull::from(chain)));
     let out = &mut r.headers_out;
     out.content_type = ngx_str_t { len: TYPE.len(), data: TYPE.as_ptr().cast_mut() };
     out.content_type_len = TYPE.len();
@@ -117,51 +123,25 @@ fn replace_error(r: &mut ngx_http_request_t) -> Option<()> {
     headers::add_to_reply(r, "Cache-Control", "no-store")
 }
 
-/// One buffer with the whole body, the last of the reply.
-fn new_body(r: &ngx_http_request_t, body: &str) -> Option<*mut ngx_chain_t> {
-    // SAFETY: `pool` is the request's; both results are null or fresh and valid, the buffer with room for the
-    // body.
-    unsafe {
-        let (buffer, chain) =
-            (ngx_create_temp_buf(r.pool, body.len()), ngx_alloc_chain_link(r.pool));
-        if buffer.is_null() || chain.is_null() {
-            return None;
-        }
-        (*buffer).last.copy_from_nonoverlapping(body.as_ptr(), body.len());
-        (*buffer).last = (*buffer).last.add(body.len());
-        (*buffer).set_last_buf(1);
-        (*buffer).set_last_in_chain(1);
-        (*chain).buf = buffer;
-        (*chain).next = ptr::null_mut();
-        Some(chain)
-    }
-}
-
 unsafe extern "C" fn body_filter(
     r: *mut ngx_http_request_t,
     mut chain: *mut ngx_chain_t,
 ) -> ngx_int_t {
     guard::request(r, "body filter", OK, |r| {
         // A null chain only asks to send on what is held back.
-        if chain.is_null() {
-            return OK;
-        }
-        match context(r).addr() {
-            0 | PATH_MISMATCH | BY_ERROR_PAGE | PUBLIC_SCRIPT => {}
-            BODY_SENT => {
+        if !chain.is_null() {
+            if let Note::Body(_) | Note::BodySent = noted(r) {
                 consume(chain);
                 chain = ptr::null_mut();
             }
-            _ => {
-                consume(chain);
-                chain = context(r);
-                set_context(r, ptr::without_provenance_mut(BODY_SENT));
+            if let Note::Body(body) = noted(r) {
+                chain = body.as_ptr();
+                note(r, Note::BodySent);
             }
         }
         OK
     });
-    // SAFETY: set once at configuration time; never `None`, since nginx has a body filter of its own.
-    match unsafe { NEXT_BODY_FILTER } {
+    match NEXT_BODY_FILTER.0.get() {
         // SAFETY: the next filter takes the request that this one was given and a chain of buffers or null.
         Some(next) => unsafe { next(r, chain) },
         None => ERROR,
@@ -173,9 +153,8 @@ fn consume(mut chain: *mut ngx_chain_t) {
     // SAFETY: a chain ends with null and each link has a buffer.
     unsafe {
         while let Some(link) = chain.as_ref() {
-            let buffer: &mut ngx_buf_t = &mut *link.buf;
-            buffer.pos = buffer.last;
-            buffer.file_pos = buffer.file_last;
+            let buffer = &mut *link.buf;
+            (buffer.pos, buffer.file_pos) = (buffer.last, buffer.file_last);
             chain = link.next;
         }
     }

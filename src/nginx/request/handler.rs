@@ -6,8 +6,9 @@ use crate::nginx::base::ffi::{
 };
 use crate::nginx::base::status::OK;
 use crate::nginx::base::{expression, guard, headers, log};
+use crate::nginx::request::notes::{note, Note};
 use crate::nginx::request::proxy::{self, Proxy};
-use crate::nginx::request::{body, notes, uri};
+use crate::nginx::request::{body, uri};
 use crate::request_headers::{is_for_applications, is_of_site};
 use crate::secret_key::SecretKey;
 
@@ -23,11 +24,11 @@ pub unsafe extern "C" fn content_handler(r: *mut ngx_http_request_t) -> ngx_int_
             let (path, prefix) = (r.uri.as_bytes(), &*proxy.prefix);
             let (path, prefix) = (path.escape_ascii(), prefix.escape_ascii());
             log::error(r, &format!("\"{path}\" is not below \"{prefix}/\" of \"clerk_proxy\""));
-            notes::note_path_mismatch(r);
+            note(r, Note::PathMismatch);
             return NOT_FOUND;
         }
-        // Set on all ways through nginx's merge; the key goes out on an unverified connection on none.
-        if proxy.context.is_some_and(|context| !context.is_in_force(r)) {
+        // Every merge sets it. Checked again here so that a defect cannot send the key over an unverified connection.
+        if proxy.context.is_some_and(|context| !context.is_used_for(r)) {
             log::error(
                 r,
                 "\"clerk_proxy\" would not verify the upstream, this is a defect of the module",
@@ -42,7 +43,7 @@ pub unsafe extern "C" fn content_handler(r: *mut ngx_http_request_t) -> ngx_int_
             return SERVER_ERROR;
         }
         if r.err_status != 0 {
-            notes::note_error_page(r);
+            note(r, Note::ByErrorPage);
         }
         (delegate, body_first) = (proxy.delegate, body::is_first(r, proxy));
         OK

@@ -1,6 +1,7 @@
 //! The head of a reply: its plain header lines are read here, several times as fast as by nginx, and with the same
 //! result; the status line, the head's end and all that is odd are left to the stock proxy module.
 
+use std::cell::RefCell;
 use std::ffi::c_void;
 use std::mem;
 use std::ptr;
@@ -8,11 +9,11 @@ use std::slice;
 use std::sync::OnceLock;
 
 use crate::nginx::base::ffi::{
-    ngx_hash_find, ngx_http_request_t, ngx_http_upstream_header_t, ngx_int_t, ngx_list_push,
-    ngx_pnalloc, ngx_table_elt_t, NGX_AGAIN, NGX_LOG_DEBUG_HTTP,
+    ngx_hash_find, ngx_http_request_t, ngx_http_upstream_header_t, ngx_http_upstream_main_conf_t,
+    ngx_int_t, ngx_list_push, ngx_pnalloc, ngx_table_elt_t, NGX_AGAIN, NGX_LOG_DEBUG_HTTP,
 };
 use crate::nginx::base::guard;
-use crate::nginx::base::module::{Filter, HttpModuleMainConf, NgxHttpUpstreamModule};
+use crate::nginx::base::module::{Conf, Filter, Reach};
 use crate::nginx::base::status::{ERROR, OK};
 use crate::nginx::request::proxy::Proxy;
 use crate::reply_head::{line_len, Names};
@@ -30,11 +31,12 @@ static REINIT: OnceLock<Process> = OnceLock::new();
 
 /// What a configuration remembers of the replies that came in.
 #[derive(Default)]
-pub struct LastHead(Names<*const ngx_http_upstream_header_t>);
+pub struct LastHead(RefCell<Names<*const ngx_http_upstream_header_t>>);
 
 // SAFETY: `create_last_head` of `mod.rs` makes a `LastHead`.
-unsafe impl HttpModuleMainConf for Filter {
-    type MainConf = LastHead;
+unsafe impl Conf for LastHead {
+    type Of = Filter;
+    const REACH: Reach = Reach::Main;
 }
 
 /// Has nginx read the head of this request's reply by way of this module. Nothing happens where another module is in
@@ -194,7 +196,7 @@ unsafe fn take_lines(r: *mut ngx_http_request_t) -> ngx_int_t {
     unsafe {
         let u = (*r).upstream;
         let (Some(upstreams), Some(last)) =
-            (NgxHttpUpstreamModule::main_conf(&*r), Filter::main_conf_mut(&*r))
+            (ngx_http_upstream_main_conf_t::of(&*r), LastHead::of(&*r))
         else {
             return ERROR;
         };
@@ -205,7 +207,8 @@ unsafe fn take_lines(r: *mut ngx_http_request_t) -> ngx_int_t {
                 .cast_const()
         };
         let mut place = 0;
-        while let Some(line) = last.0.line(place, bytes(r), find) {
+        let mut last = last.0.borrow_mut();
+        while let Some(line) = last.line(place, bytes(r), find) {
             place += 1;
             (*u).buffer.pos = (*u).buffer.pos.add(line.len);
             let h = ngx_list_push(&raw mut (*u).headers_in.headers).cast::<ngx_table_elt_t>();

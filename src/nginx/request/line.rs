@@ -5,10 +5,10 @@
 //! that this module does. A request to an HTTP/2 server has no such line and takes that way.
 
 use std::ptr;
+use std::slice;
 
-use crate::nginx::base::ffi::{
-    ngx_alloc_chain_link, ngx_create_temp_buf, ngx_http_request_t, ngx_http_upstream_t, ngx_str_t,
-};
+use crate::nginx::base::ffi::{ngx_http_request_t, ngx_http_upstream_t, ngx_str_t};
+use crate::nginx::base::pool::Pool;
 use crate::nginx::request::proxy::Proxy;
 use crate::nginx::request::uri;
 
@@ -32,22 +32,18 @@ pub fn put_uri(r: &mut ngx_http_request_t, proxy: &Proxy) -> Option<()> {
             ((*head).pos, (*head).start) = (start, start);
             start
         } else {
-            let (front, link) =
-                (ngx_create_temp_buf(r.pool, method_len + len), ngx_alloc_chain_link(r.pool));
-            if front.is_null() || link.is_null() {
-                return None;
-            }
-            ptr::copy_nonoverlapping(method, (*front).pos, method_len);
-            (*front).last = (*front).end;
+            let method = slice::from_raw_parts(method, method_len);
+            let front = method.iter().copied().chain((0..len).map(|_| 0));
+            let link = Pool::from(&*r).chain(method_len + len, front)?;
             let behind = old.data.add(old.len);
             ((*head).pos, (*head).start) = (behind, behind);
-            ((*link).buf, (*link).next) = (front, (*u).request_bufs);
+            link.next = (*u).request_bufs;
             (*u).request_bufs = link;
-            (*front).pos
+            (*link.buf).pos
         };
         let data = start.add(method_len);
-        ptr::copy_nonoverlapping(base.as_ptr(), data, base.len());
-        uri::write(&uri, data.add(base.len()));
+        data.copy_from_nonoverlapping(base.as_ptr(), base.len());
+        uri::write(&uri, slice::from_raw_parts_mut(data.add(base.len()), uri.len()));
         // What the error log calls the upstream's.
         (*u).uri = ngx_str_t { len, data };
     }

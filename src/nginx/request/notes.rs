@@ -1,48 +1,53 @@
-//! What the module remembers of a request: in its context's place stands one of these numbers, which are no
-//! addresses, or the address of the body that is to be sent.
+//! What the module remembers of a request, in its context's place.
 
-use std::ptr;
+use std::cell::Cell;
+use std::ptr::{self, NonNull};
 
 use crate::nginx::base::ffi::{ngx_chain_t, ngx_http_request_t};
 use crate::nginx::base::module::{HttpModule, Module};
 
-/// The path lies beside the proxy URL's.
-pub const PATH_MISMATCH: usize = 1;
-/// The request comes by the `error_page` of another location.
-pub const BY_ERROR_PAGE: usize = 2;
-/// The request is one for a public script.
-pub const PUBLIC_SCRIPT: usize = 3;
-/// The body that replaces nginx's is sent.
-pub const BODY_SENT: usize = 4;
-
-/// Notes that the request's path lies beside the proxy URL's, for the error that follows.
-pub fn note_path_mismatch(r: &mut ngx_http_request_t) {
-    set_context(r, ptr::without_provenance_mut(PATH_MISMATCH));
+/// One thing at a time.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Note {
+    /// Nothing, as nginx leaves it.
+    Nothing,
+    /// The path lies beside the proxy URL's, for the error that follows.
+    PathMismatch,
+    /// The request comes by the `error_page` of another location, with a status that the reply will get.
+    ByErrorPage,
+    /// The request is one for a public script, which has lost what is personal in it.
+    PublicScript,
+    /// The body that takes the place of nginx's is sent.
+    BodySent,
+    /// It is to be sent.
+    Body(NonNull<ngx_chain_t>),
 }
 
-/// Notes that the request comes by the `error_page` of another location, with a status that the reply will get.
-pub fn note_error_page(r: &mut ngx_http_request_t) {
-    set_context(r, ptr::without_provenance_mut(BY_ERROR_PAGE));
+/// Numbers that are no addresses, for all that needs none.
+const NUMBERED: [Note; 5] =
+    [Note::Nothing, Note::PathMismatch, Note::ByErrorPage, Note::PublicScript, Note::BodySent];
+
+/// Notes it instead of what was noted before.
+pub fn note(r: &ngx_http_request_t, note: Note) {
+    let number = || NUMBERED.iter().position(|other| *other == note).unwrap_or_default();
+    place(r).set(match note {
+        Note::Body(chain) => chain.as_ptr(),
+        _ => ptr::without_provenance_mut(number()),
+    });
 }
 
-/// Notes that the request is one for a public script, which has lost what is personal in it.
-pub fn note_public_script(r: &mut ngx_http_request_t) {
-    set_context(r, ptr::without_provenance_mut(PUBLIC_SCRIPT));
+/// What is noted; a reply that came clears it.
+pub fn noted(r: &ngx_http_request_t) -> Note {
+    let word = place(r).get();
+    match (NUMBERED.get(word.addr()), NonNull::new(word)) {
+        (Some(note), _) => *note,
+        (None, Some(chain)) => Note::Body(chain),
+        (None, None) => Note::Nothing,
+    }
 }
 
-/// Whether that was noted, and no reply has come yet.
-pub fn is_public_script(r: &ngx_http_request_t) -> bool {
-    context(r).addr() == PUBLIC_SCRIPT
-}
-
-/// What is noted of the request, see above.
-pub fn context(r: &ngx_http_request_t) -> *mut ngx_chain_t {
-    // SAFETY: `ctx` has an element for every http module.
-    unsafe { *r.ctx.add(Module::module().ctx_index) }.cast()
-}
-
-/// Notes it instead of what was noted.
-pub fn set_context(r: &mut ngx_http_request_t, context: *mut ngx_chain_t) {
-    // SAFETY: as above.
-    unsafe { *r.ctx.add(Module::module().ctx_index) = context.cast() };
+fn place(r: &ngx_http_request_t) -> &Cell<*mut ngx_chain_t> {
+    // SAFETY: `ctx` has an element for every http module, which nobody but nginx and this module writes to, in one
+    // thread.
+    unsafe { &*r.ctx.add(Module::index()).cast() }
 }

@@ -1,33 +1,40 @@
 //! What requests need of a location with `clerk_proxy`, as the filter module keeps it.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::HashSet;
 use std::rc::Rc;
 
 use crate::client_ip::Form;
+use crate::failure::Failure;
 use crate::nginx::base::expression::Expression;
 use crate::nginx::base::ffi::{ngx_http_handler_pt, ngx_http_request_t};
-use crate::nginx::base::module::{Filter, HttpModuleLocationConf};
+use crate::nginx::base::module::{Conf, Filter, Reach};
 use crate::nginx::base::parser::Place;
 use crate::nginx::request::passing::Passing;
 use crate::nginx::stock::tls_context::Shared;
 use crate::proxy_url::ProxyUrl;
 
-/// What is known per block once all is read.
+/// What is known per block once all is read: where it is, or is in, a location with `clerk_proxy`, what requests need.
 #[derive(Default)]
-pub struct RequestConf {
-    /// Where the block is, or is in, a location with `clerk_proxy`.
-    pub proxy: Option<Rc<Proxy>>,
+pub struct RequestConf(OnceCell<Rc<Proxy>>);
+
+// SAFETY: `create_request_conf` of `mod.rs` makes one.
+unsafe impl Conf for RequestConf {
+    type Of = Filter;
+    const REACH: Reach = Reach::Location;
 }
 
-// SAFETY: `create_request_conf` of `mod.rs` makes a `RequestConf`.
-unsafe impl HttpModuleLocationConf for Filter {
-    type LocationConf = RequestConf;
+impl RequestConf {
+    /// Makes the block one of those.
+    pub fn set(&self, proxy: &Rc<Proxy>) -> Result<(), Failure> {
+        let again = |_| Failure::Internal("a block was merged twice".to_owned());
+        self.0.set(Rc::clone(proxy)).map_err(again)
+    }
 }
 
 /// What requests of the location need, if it has a `clerk_proxy`.
 pub fn of(r: &ngx_http_request_t) -> Option<&'static Proxy> {
-    Filter::location_conf(r)?.proxy.as_deref()
+    RequestConf::of(r)?.0.get().map(|proxy| &**proxy)
 }
 
 /// What requests need of a location with `clerk_proxy`.

@@ -14,21 +14,11 @@ pub fn of<'a>(r: &'a ngx_http_request_t, proxy: &Proxy) -> Option<UpstreamUri<'a
     UpstreamUri::cut(uri, &proxy.prefix)
 }
 
-/// Writes a URI.
-///
-/// # Safety
-///
-/// There is room for as many bytes as the URI is long, in memory that is no part of the request's.
-pub unsafe fn write(uri: &UpstreamUri, to: *mut u8) {
-    let mut end = to;
-    // SAFETY: promised by the caller; `bytes` hands out as many as the URI is long.
-    unsafe {
-        match uri.as_slice() {
-            Some(slice) => to.copy_from_nonoverlapping(slice.as_ptr(), slice.len()),
-            None => uri.bytes(|b| {
-                end.write(b);
-                end = end.add(1);
-            }),
-        }
+/// Writes a URI to memory that is as long, and no part of the request's.
+pub fn write(uri: &UpstreamUri, to: &mut [u8]) {
+    if let Some(slice) = uri.as_slice() {
+        return to.copy_from_slice(slice);
     }
+    let mut rest = to.iter_mut();
+    uri.bytes(|b| rest.next().into_iter().for_each(|place| *place = b));
 }

@@ -3,15 +3,15 @@
 use std::ffi::c_void;
 use std::ptr;
 
-use crate::nginx::base::ffi::{
-    ngx_array_create, ngx_array_push, ngx_array_t, ngx_conf_t, ngx_http_complex_value_t, ngx_str_t,
-};
+use crate::nginx::base::ffi::{ngx_array_t, ngx_conf_t, ngx_http_complex_value_t, ngx_str_t};
 use crate::nginx::base::parser::{Stop, NO_MEMORY};
+use crate::nginx::base::pool::Pool;
 use crate::nginx::stock::directives::Stock;
 use crate::nginx::stock::level::Level;
 use crate::nginx::stock::settings::UserSettings;
 
 /// One line, as `ngx_http_header_val_t` has it in the headers filter module's source.
+#[derive(Clone, Copy)]
 #[repr(C)]
 struct Added {
     value: ngx_http_complex_value_t,
@@ -61,28 +61,16 @@ impl Stock {
         let inherits = self.words(&in_force, inherit).map_or(ON, |words| words[0]);
         let from = self.words(outer, name).map_or(0, |words| words[0]);
         let mine = self.words(own, name).map_or(0, |words| words[0]);
-        if from == 0 || inherits == OFF || mine != 0 && inherits != MERGE {
+        if from == 0
+            || inherits == OFF
+            || mine != 0 && (inherits != MERGE || lines(mine).is_empty())
+        {
             return Ok(());
         }
-        let mut to = mine as *mut ngx_array_t;
-        // SAFETY: `pool` is the configuration's; an array is null or has room for what is pushed, and elements of a
-        // list are copied into a list of the same kind.
-        unsafe {
-            if to.is_null() {
-                to = ngx_array_create(cf.pool, 4, size_of::<Added>());
-            }
-            if to.is_null() {
-                return Err(NO_MEMORY);
-            }
-            for line in lines(from).iter().filter(|line| is_meant(line.name.as_bytes())) {
-                let element = ngx_array_push(to).cast::<Added>();
-                if element.is_null() {
-                    return Err(NO_MEMORY);
-                }
-                ptr::copy_nonoverlapping(line, element, 1);
-            }
-        }
-        self.put(level, name, to as usize);
+        let meant = lines(from).iter().filter(|line| is_meant(line.name.as_bytes()));
+        let all: Vec<_> = lines(mine).iter().chain(meant).copied().collect();
+        let to = Pool::from(&*cf).array(&all).ok_or(NO_MEMORY)?;
+        self.put(level, name, ptr::from_mut(to) as usize);
         self.put(level, inherit, OFF);
         Ok(())
     }
@@ -102,7 +90,7 @@ impl Stock {
         // SAFETY: the offset is that of a field of the module's configuration that is a word, and aligned to it: a list
         // of `add_header` and the like, or the number that its `_inherit` sets.
         unsafe {
-            conf.byte_add(directive.command.as_ref().offset).cast::<usize>().write(word);
+            conf.byte_add(directive.command.offset).cast::<usize>().write(word);
         }
     }
 }

@@ -2,14 +2,14 @@
 //! them. No private struct of nginx is needed for it.
 
 use std::ffi::{c_char, c_void, CStr};
-use std::ptr::NonNull;
+use std::ptr;
 
 use crate::failure::Failure;
 use crate::nginx::base::ffi::{
-    ngx_array_create, ngx_array_push, ngx_command_t, ngx_conf_t, ngx_http_module_t, ngx_module_t,
-    ngx_str_t,
+    ngx_command_t, ngx_conf_t, ngx_http_module_t, ngx_http_upstream_conf_t, ngx_module_t,
 };
 use crate::nginx::base::parser::{ConfExt, Stop, NO_MEMORY};
+use crate::nginx::base::pool::Pool;
 use crate::nginx::stock::connection_settings::is_of_connection;
 use crate::nginx::stock::level::Level;
 use crate::recipe::{CANNOT_BE_INHERITED, RECIPE};
@@ -40,56 +40,72 @@ pub struct Directive {
     /// Its name.
     pub name: &'static str,
     /// Its entry in the module's table.
-    pub command: NonNull<ngx_command_t>,
+    pub command: &'static ngx_command_t,
     /// The module's place in a block's configurations.
     pub ctx_index: usize,
     /// A configuration of the module that nobody changed: what differs from it was written by the user.
     pub pristine: *mut c_void,
 }
 
+/// Where blocks keep the proxy module's settings of upstreams.
+#[derive(Clone, Copy)]
+pub struct ProxyConf {
+    ctx_index: usize,
+}
+
+impl ProxyConf {
+    /// The settings of a block.
+    pub fn of(self, level: Level) -> &'static mut ngx_http_upstream_conf_t {
+        // SAFETY: the module's settings begin with these, see `layout`. They live as long as the
+        // configuration, nginx configures in one thread and changes nothing once requests are served, and no caller
+        // keeps the reference over a call to nginx or to this.
+        unsafe { &mut *level.conf(self.ctx_index).cast() }
+    }
+}
+
 /// The stock directives that matter here as this nginx has them; those that it lacks are left out.
 pub struct Stock {
     /// In no particular order, which stays.
     pub directives: Vec<Directive>,
+    /// Where blocks keep the proxy module's settings of upstreams.
+    pub proxy: ProxyConf,
 }
 
 impl Stock {
     /// Looks all directives up.
     pub fn find(cf: &mut ngx_conf_t) -> Result<Self, Stop> {
-        let mut directives: Vec<Directive> = Vec::new();
         let proxy =
             find_module(cf, PROXY).ok_or(Failure::MissingModule("ngx_http_proxy_module"))?;
-        let mut confs = Vec::new();
+        let mut modules = Vec::new();
         for module in MODULES.iter().filter_map(|name| find_module(cf, name)).collect::<Vec<_>>() {
             // SAFETY: the context of a module of type NGX_HTTP_MODULE is an `ngx_http_module_t`; its
             // `create_loc_conf` takes the parser state and returns a fresh configuration or null.
-            let conf = unsafe {
+            let pristine = unsafe {
                 let create = (*module.ctx.cast::<ngx_http_module_t>()).create_loc_conf;
-                create.and_then(|create| NonNull::new(create(cf)))
+                create.map_or(ptr::null_mut(), |create| create(cf))
             };
-            confs.push((module, conf.ok_or(NO_MEMORY)?));
+            if pristine.is_null() {
+                return Err(NO_MEMORY);
+            }
+            modules.push((module, pristine));
         }
         let recipe = RECIPE.iter().map(|line| line.directive);
-        let others = CANNOT_BE_INHERITED.iter().chain(ADDED.iter().flatten()).copied();
-        let others = others.chain(["proxy_pass", TEMP_FILE_WRITE_SIZE]);
-        let connection = commands(proxy).filter_map(|command| {
-            // SAFETY: a module's table lives as long as the process uses the module.
-            let name = unsafe { &command.as_ref().name };
-            std::str::from_utf8(name.as_bytes()).ok()
-        });
-        let connection = connection.filter(|name| is_of_connection(name));
+        let others = CANNOT_BE_INHERITED.iter().chain(ADDED.iter().flatten());
+        let others = others.chain(&["proxy_pass", TEMP_FILE_WRITE_SIZE]).copied();
+        let of_proxy = commands(proxy).filter_map(|command| command.name.to_str().ok());
+        let connection = of_proxy.filter(|name| is_of_connection(name));
+        let mut directives: Vec<Directive> = Vec::new();
         for name in recipe.chain(others).chain(connection) {
             if directives.iter().any(|known| known.name == name) {
                 continue;
             }
-            let found = confs.iter().find_map(|(module, pristine)| {
+            let found = modules.iter().find_map(|&(module, pristine)| {
                 let command = find_command(module, name)?;
-                let ctx_index = module.ctx_index;
-                Some(Directive { name, command, ctx_index, pristine: pristine.as_ptr() })
+                Some(Directive { name, command, ctx_index: module.ctx_index, pristine })
             });
             directives.extend(found);
         }
-        Ok(Self { directives })
+        Ok(Self { directives, proxy: ProxyConf { ctx_index: proxy.ctx_index } })
     }
 
     /// Whether this nginx has the directive.
@@ -120,37 +136,22 @@ impl Stock {
 /// Calls the `set` of a directive with arguments of ours; false where the directive stands already.
 fn call(
     cf: &mut ngx_conf_t,
-    mut command: NonNull<ngx_command_t>,
+    command: &'static ngx_command_t,
     conf: *mut c_void,
     name: &str,
     arguments: &[&[u8]],
 ) -> Result<bool, Stop> {
+    let words = [name.as_bytes()].into_iter().chain(arguments.iter().copied());
+    let words = words.map(|word| cf.copy(word)).collect::<Result<Vec<_>, _>>()?;
     // In the pool, as nginx has it: some setters keep pointers to the words, and a block's parser reads its
-    // own words into the same array.
-    // SAFETY: `pool` is the configuration's; the array is null or has room for what is pushed.
-    let args = unsafe { ngx_array_create(cf.pool, 10, size_of::<ngx_str_t>()) };
-    if args.is_null() {
-        return Err(NO_MEMORY);
-    }
-    for word in [name.as_bytes()].iter().chain(arguments) {
-        let word = cf.copy(word)?;
-        // SAFETY: as above; a pushed element is null or fresh memory of the array's type.
-        unsafe {
-            let element = ngx_array_push(args).cast::<ngx_str_t>();
-            if element.is_null() {
-                return Err(NO_MEMORY);
-            }
-            element.write(word);
-        }
-    }
-    // SAFETY: the table entry lives as long as its module.
-    let set =
-        unsafe { command.as_ref() }.set.ok_or(Failure::MissingModule("a directive's setter"))?;
+    // own words into the same array, which it expects to have room for.
+    let args = Pool::from(&*cf).array(&words).ok_or(NO_MEMORY)?;
+    let set = command.set.ok_or(Failure::MissingModule("a directive's setter"))?;
     let saved = cf.args;
     cf.args = args;
-    // SAFETY: this is how ngx_conf_handler calls it: the parser state with `args`, the table entry and the
-    // configuration of the entry's module for the block.
-    let answer = unsafe { set(cf, command.as_mut(), conf) };
+    // SAFETY: this is how ngx_conf_handler calls it: the parser state with `args`, the table entry, which nothing
+    // changes, and the configuration of the entry's module for the block.
+    let answer = unsafe { set(cf, ptr::from_ref(command).cast_mut(), conf) };
     cf.args = saved;
     if answer.is_null() {
         return Ok(true);
@@ -176,7 +177,7 @@ pub fn block(
 ) -> Result<(), Stop> {
     let command = find_module(cf, module).and_then(|module| find_command(module, name));
     let command = command.ok_or(Failure::MissingModule("ngx_http_upstream_module"))?;
-    call(cf, command, std::ptr::null_mut(), name, arguments).map(|_| ())
+    call(cf, command, ptr::null_mut(), name, arguments).map(|_| ())
 }
 
 /// Whether the module of this nginx has the directive.
@@ -187,8 +188,7 @@ pub fn exists(cf: &ngx_conf_t, module: &CStr, name: &str) -> bool {
 /// The place of a module's settings in those of a block, and that of the directive's field in them.
 pub fn offset(cf: &ngx_conf_t, module: &CStr, name: &str) -> Option<(usize, usize)> {
     let module = find_module(cf, module)?;
-    // SAFETY: the table entry lives as long as its module.
-    find_command(module, name).map(|command| (module.ctx_index, unsafe { command.as_ref() }.offset))
+    find_command(module, name).map(|command| (module.ctx_index, command.offset))
 }
 
 fn find_module(cf: &ngx_conf_t, name: &CStr) -> Option<&'static ngx_module_t> {
@@ -206,19 +206,18 @@ fn find_module(cf: &ngx_conf_t, name: &CStr) -> Option<&'static ngx_module_t> {
     None
 }
 
-fn find_command(module: &'static ngx_module_t, name: &str) -> Option<NonNull<ngx_command_t>> {
-    // SAFETY: the table lives as long as the process uses the module.
-    commands(module).find(|command| unsafe { command.as_ref() }.name.as_bytes() == name.as_bytes())
+fn find_command(module: &'static ngx_module_t, name: &str) -> Option<&'static ngx_command_t> {
+    commands(module).find(|command| command.name.as_bytes() == name.as_bytes())
 }
 
 /// The directives of a module.
-fn commands(module: &'static ngx_module_t) -> impl Iterator<Item = NonNull<ngx_command_t>> {
-    let mut next = NonNull::new(module.commands);
+fn commands(module: &'static ngx_module_t) -> impl Iterator<Item = &'static ngx_command_t> {
+    let mut next = module.commands.cast_const();
     std::iter::from_fn(move || {
-        // SAFETY: a module's commands are null or an array that ends with an empty name.
-        let command = next.filter(|command| unsafe { command.as_ref() }.name.len > 0)?;
-        // SAFETY: as above; behind a command with a name there is another.
-        next = Some(unsafe { command.add(1) });
+        // SAFETY: a module's commands are null or an array that ends with an empty name; they live as long as the
+        // process uses the module.
+        let command = unsafe { next.as_ref() }.filter(|command| command.name.len > 0)?;
+        next = next.wrapping_add(1);
         Some(command)
     })
 }

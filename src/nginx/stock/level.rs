@@ -3,26 +3,26 @@
 use std::ffi::c_void;
 use std::ptr::NonNull;
 
+use crate::failure::Failure;
 use crate::nginx::base::ffi::{
-    ngx_conf_t, ngx_http_conf_ctx_t, ngx_http_core_loc_conf_t, ngx_http_core_module,
-    ngx_http_core_srv_conf_t, ngx_http_handler_pt, ngx_http_request_t,
+    ngx_conf_t, ngx_http_core_loc_conf_t, ngx_http_core_srv_conf_t, ngx_http_handler_pt,
+    ngx_http_request_t,
 };
+use crate::nginx::base::module::{Conf, Core, HasConfs, HttpModule, Reach};
 
 /// The configurations of all modules for one block: `http`, a `server` or a `location`.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq)]
 pub struct Level(NonNull<*mut c_void>);
 
 impl Level {
-    /// The block that is parsed or merged now.
-    pub fn current(cf: &ngx_conf_t) -> Option<Self> {
-        // SAFETY: inside `http {}` nginx keeps an `ngx_http_conf_ctx_t` in `ctx`.
-        let ctx = unsafe { cf.ctx.cast::<ngx_http_conf_ctx_t>().as_ref() }?;
-        NonNull::new(ctx.loc_conf).map(Self)
+    /// The block that a request is in.
+    pub fn of(holder: &impl HasConfs) -> Option<Self> {
+        NonNull::new(holder.confs(Reach::Location)).map(Self)
     }
 
-    /// The block that a request is in.
-    pub fn of(r: &ngx_http_request_t) -> Option<Self> {
-        NonNull::new(r.loc_conf).map(Self)
+    /// The block that is parsed or merged now.
+    pub fn read(cf: &ngx_conf_t) -> Result<Self, Failure> {
+        Self::of(cf).ok_or_else(|| Failure::Internal("no block".to_owned()))
     }
 
     /// Puts a request into the block.
@@ -31,28 +31,23 @@ impl Level {
     }
 
     /// The core module's configuration of this block.
-    pub fn core(&self) -> &'static mut ngx_http_core_loc_conf_t {
+    pub fn core(self) -> &'static mut ngx_http_core_loc_conf_t {
         // SAFETY: every block has a configuration of the core module, which lives as long as the cycle.
         // nginx configures in one thread, and no caller keeps the reference over a call to nginx.
-        unsafe { &mut *self.conf(ngx_http_core_module.ctx_index).cast() }
+        unsafe { &mut *self.conf(Core::index()).cast() }
     }
 
     /// A module's configuration of this block.
-    pub fn conf(&self, ctx_index: usize) -> *mut c_void {
+    pub fn conf(self, ctx_index: usize) -> *mut c_void {
         // SAFETY: the array has an element for every http module.
         unsafe { *self.0.as_ptr().add(ctx_index) }
     }
 }
 
 /// The first name of the server that is merged now.
-pub fn server_name(cf: &ngx_conf_t) -> String {
-    // SAFETY: inside of a server, whose configuration of the core module, now merged, is at the module's place.
-    let name = unsafe {
-        let ctx = cf.ctx.cast::<ngx_http_conf_ctx_t>();
-        let core = *(*ctx).srv_conf.add(ngx_http_core_module.ctx_index);
-        (*core.cast::<ngx_http_core_srv_conf_t>()).server_name
-    };
-    String::from_utf8_lossy(name.as_bytes()).into_owned()
+pub fn server_name(cf: &ngx_conf_t) -> Result<String, Failure> {
+    let name = ngx_http_core_srv_conf_t::read(cf)?.server_name;
+    Ok(String::from_utf8_lossy(name.as_bytes()).into_owned())
 }
 
 /// The name as written behind `location`.

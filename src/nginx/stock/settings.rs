@@ -67,44 +67,37 @@ impl Slot {
 }
 
 impl Directive {
-    fn slot(&self) -> Slot {
-        // SAFETY: the command's table entry lives as long as its module.
-        Slot::of(unsafe { self.command.as_ref() })
-    }
-
     fn written_in(&self, level: Level) -> Option<Words> {
-        // SAFETY: as above. The offset, where it is not 0 or the setter is one that has a field, is that of a
-        // field of the module's configuration which is at least a word wide and aligned to it; two words are
-        // read only where the directive's setter has a field of two.
-        unsafe {
-            let offset = self.command.as_ref().offset;
-            // A directive with a setter of its own may have no field.
-            if offset == 0 && self.slot() == Slot::Word {
-                return None;
-            }
-            let slot = self.slot();
-            let field = |conf: *mut c_void, len| {
-                slice::from_raw_parts(conf.byte_add(offset).cast::<usize>(), len)
-            };
-            // Where there are no buffers, nginx leaves their size as it finds it.
-            let compared = if slot == Slot::Text { 2 } else { 1 };
-            let (own, pristine) = (level.conf(self.ctx_index), self.pristine);
-            if field(own, compared) == field(pristine, compared) {
-                return None;
-            }
-            let own = field(own, if slot == Slot::Buffers { 2 } else { compared });
-            Some([own[0], own.get(1).copied().unwrap_or_default()])
+        let (offset, slot) = (self.command.offset, Slot::of(self.command));
+        // A directive with a setter of its own may have no field.
+        if offset == 0 && slot == Slot::Word {
+            return None;
         }
+        // SAFETY: the offset, where it is not 0 or the setter is one that has a field, is that of a field of the
+        // module's configuration which is at least a word wide and aligned to it; two words are read only where the
+        // directive's setter has a field of two.
+        let field = |conf: *mut c_void, len| unsafe {
+            slice::from_raw_parts(conf.byte_add(offset).cast::<usize>(), len)
+        };
+        // Where there are no buffers, nginx leaves their size as it finds it.
+        let compared = if slot == Slot::Text { 2 } else { 1 };
+        let (own, pristine) = (level.conf(self.ctx_index), self.pristine);
+        if field(own, compared) == field(pristine, compared) {
+            return None;
+        }
+        let own = field(own, if slot == Slot::Buffers { 2 } else { compared });
+        Some([own[0], own.get(1).copied().unwrap_or_default()])
     }
 
     fn content(&self, words: Words) -> Vec<u8> {
-        match self.slot() {
-            // SAFETY: such a slot, when set, is an `ngx_str_t` of the configuration.
-            Slot::Text => unsafe { slice::from_raw_parts(words[1] as *const u8, words[0]) }.into(),
+        match Slot::of(self.command) {
+            Slot::Text => {
+                let text = ngx_str_t { len: words[0], data: words[1] as *mut u8 };
+                text.as_bytes().into()
+            }
             Slot::Value => {
                 // SAFETY: such a slot, when set, points to a complex value of the configuration.
-                let value: ngx_str_t =
-                    unsafe { (*(words[0] as *const ngx_http_complex_value_t)).value };
+                let value = unsafe { (*(words[0] as *const ngx_http_complex_value_t)).value };
                 value.as_bytes().into()
             }
             Slot::Pairs => {

@@ -5,21 +5,22 @@ use std::net::{IpAddr, SocketAddr};
 use std::ptr;
 
 use crate::nginx::base::ffi::{
-    ngx_addr_t, ngx_array_create, ngx_array_push, ngx_conf_t, ngx_create_pool, ngx_cycle,
-    ngx_destroy_pool, ngx_http_upstream_init_round_robin, ngx_http_upstream_rr_peers_t,
-    ngx_http_upstream_server_t, ngx_http_upstream_srv_conf_t, ngx_parse_addr_port, ngx_pcalloc,
-    ngx_pool_t, ngx_str_t,
+    ngx_addr_t, ngx_conf_t, ngx_http_upstream_init_round_robin, ngx_http_upstream_rr_peers_t,
+    ngx_http_upstream_server_t, ngx_http_upstream_srv_conf_t, ngx_parse_addr_port,
 };
+use crate::nginx::base::plain::Plain;
+use crate::nginx::base::pool::{OwnedPool, Pool};
+use crate::nginx::base::process;
 use crate::nginx::base::status::OK;
 
 /// One list of addresses, in memory of its own.
 pub struct List {
-    pool: *mut ngx_pool_t,
+    _pool: OwnedPool,
     /// What nginx's round robin works with.
     pub peers: *mut ngx_http_upstream_rr_peers_t,
     /// How many addresses there are.
     pub len: usize,
-    /// The number that the resolver gave the list.
+    /// The number that the names gave the list.
     pub generation: usize,
 }
 
@@ -31,99 +32,55 @@ impl List {
         port: u16,
         generation: usize,
     ) -> Option<Self> {
-        // SAFETY: `ngx_cycle` has a log as long as the process runs.
-        let pool = unsafe { ngx_create_pool(1024, (*ngx_cycle).log) };
-        if pool.is_null() {
-            return None;
-        }
-        let (peers, len) = (ptr::null_mut(), addresses.len());
-        // From here on dropping it frees the pool.
-        let mut list = Self { pool, peers, len, generation };
-        // SAFETY: the pool is alive.
-        list.peers = unsafe { round_robin(pool, upstream, addresses, port) }?;
-        Some(list)
+        let (pool, len) = (OwnedPool::new(1024)?, addresses.len());
+        let peers = round_robin(pool.pool(), upstream, addresses, port)?;
+        Some(Self { _pool: pool, peers, len, generation })
     }
 }
 
 /// Has nginx make the list that it would have made of these addresses at the start.
-///
-/// # Safety
-///
-/// `pool` is alive.
-unsafe fn round_robin(
-    pool: *mut ngx_pool_t,
+fn round_robin(
+    pool: Pool<'static>,
     upstream: &ngx_http_upstream_srv_conf_t,
     addresses: &[IpAddr],
     port: u16,
 ) -> Option<*mut ngx_http_upstream_rr_peers_t> {
-    // SAFETY: all memory is from the pool and zeroed, which is a valid value for every field of these structs;
-    // `upstream.servers` has the two servers that the recipe says.
-    unsafe {
-        let block = zeroed::<ngx_http_upstream_srv_conf_t>(pool, 1)?;
-        let addrs = zeroed::<ngx_addr_t>(pool, addresses.len())?;
-        for (i, &ip) in addresses.iter().enumerate() {
-            addrs.add(i).write(address(pool, SocketAddr::new(ip, port))?);
+    let parsed = addresses.iter().map(|&ip| address(pool, SocketAddr::new(ip, port)));
+    let addrs = pool.fill(addresses.len(), parsed.collect::<Option<Vec<_>>>()?)?.as_mut_ptr();
+    // SAFETY: `upstream.servers` has the two servers that the recipe says.
+    let templates = unsafe { (*upstream.servers).as_slice::<ngx_http_upstream_server_t>() };
+    // The only address there is needs no other to stand in for it.
+    let alone = addresses.len() == 1;
+    let servers = templates.iter().skip(usize::from(alone)).map(|template| {
+        let mut server = *template;
+        (server.addrs, server.naddrs, server.down) = (addrs, addresses.len(), 0);
+        if alone {
+            server.set_backup(0);
         }
-        let servers = ngx_array_create(pool, 2, size_of::<ngx_http_upstream_server_t>());
-        if servers.is_null() {
-            return None;
-        }
-        let own = (*upstream.servers).as_slice::<ngx_http_upstream_server_t>();
-        // The only address there is needs no other to stand in for it.
-        let skip = usize::from(addresses.len() == 1);
-        for template in own.iter().skip(skip) {
-            let server = ngx_array_push(servers).cast::<ngx_http_upstream_server_t>();
-            if server.is_null() {
-                return None;
-            }
-            server.write(*template);
-            ((*server).addrs, (*server).naddrs) = (addrs, addresses.len());
-            (*server).down = 0;
-            if skip == 1 {
-                (*server).set_backup(0);
-            }
-        }
-        block.write(*upstream);
-        (*block).servers = servers;
-        let mut cf: ngx_conf_t = mem::zeroed();
-        (cf.pool, cf.log) = (pool, (*ngx_cycle).log);
-        let made = ngx_http_upstream_init_round_robin(&raw mut cf, block) == OK;
-        made.then(|| (*block).peer.data.cast())
-    }
+        server
+    });
+    let servers = pool.array(&servers.collect::<Vec<_>>())?;
+    let block = pool.place(ngx_http_upstream_srv_conf_t { servers, ..*upstream })?;
+    let mut cf = ngx_conf_t::zeroed();
+    (cf.pool, cf.log) = (pool.as_ptr(), process::cycle().log);
+    // SAFETY: all that nginx looks at is in the pool, as it would be in that of a configuration.
+    let made = unsafe { ngx_http_upstream_init_round_robin(&raw mut cf, block) } == OK;
+    made.then(|| block.peer.data.cast())
 }
 
-/// # Safety
-///
-/// `pool` is alive, and zero a valid value of the type.
-unsafe fn zeroed<T>(pool: *mut ngx_pool_t, count: usize) -> Option<*mut T> {
-    // SAFETY: promised by the caller.
-    let memory = unsafe { ngx_pcalloc(pool, count * size_of::<T>()) };
-    (!memory.is_null()).then_some(memory.cast())
-}
-
-/// # Safety
-///
-/// `pool` is alive.
-unsafe fn address(pool: *mut ngx_pool_t, address: SocketAddr) -> Option<ngx_addr_t> {
-    let text = address.to_string();
-    // SAFETY: promised by the caller; the copy has room for the text, which nginx parses and keeps as the name.
-    unsafe {
-        let data = zeroed::<u8>(pool, text.len())?;
-        data.copy_from_nonoverlapping(text.as_ptr(), text.len());
-        let mut addr: ngx_addr_t = mem::zeroed();
-        addr.name = ngx_str_t { len: text.len(), data };
-        let parsed = ngx_parse_addr_port(pool, &raw mut addr, data, text.len()) == OK;
-        parsed.then_some(addr)
-    }
+fn address(pool: Pool, address: SocketAddr) -> Option<ngx_addr_t> {
+    let mut addr = ngx_addr_t::zeroed();
+    addr.name = pool.text(address.to_string())?;
+    let name = addr.name;
+    // SAFETY: the pool is alive; nginx parses the text and keeps nothing of it.
+    let status = unsafe { ngx_parse_addr_port(pool.as_ptr(), &raw mut addr, name.data, name.len) };
+    (status == OK).then_some(addr)
 }
 
 impl Drop for List {
     fn drop(&mut self) {
         // SAFETY: the last request that used the list is over, and nginx's next ones use another.
-        unsafe {
-            forget_sessions(self.peers);
-            ngx_destroy_pool(self.pool);
-        }
+        unsafe { forget_sessions(self.peers) };
     }
 }
 
@@ -132,7 +89,7 @@ impl Drop for List {
 /// # Safety
 ///
 /// Both are lists of nginx's round robin.
-pub unsafe fn inherit(
+pub unsafe fn carry_over(
     mut peers: *mut ngx_http_upstream_rr_peers_t,
     mut old: *mut ngx_http_upstream_rr_peers_t,
 ) {

@@ -2,65 +2,74 @@
 
 use crate::frontend_api::Origin;
 use crate::nginx::base::ffi::{
-    ngx_conf_t, ngx_cycle_t, ngx_http_upstream_srv_conf_t, NGX_HTTP_UPSTREAM_CREATE,
+    ngx_conf_t, ngx_http_upstream_main_conf_t, ngx_http_upstream_srv_conf_t,
+    NGX_HTTP_UPSTREAM_CREATE,
 };
-use crate::nginx::base::module::{
-    HttpModuleMainConf, HttpModuleServerConf, Module, NgxHttpUpstreamModule,
-};
-use crate::nginx::upstream::servers::{Owner, Peers};
+use crate::nginx::base::module::{Conf, HasConfs};
+use crate::nginx::upstream::servers::{Owner, Peers, SrvConf};
 use crate::nginx::upstream::wanted::Wanted;
+
+/// One of them.
+#[derive(Clone, Copy)]
+pub struct Block(*mut ngx_http_upstream_srv_conf_t);
+
+impl Block {
+    /// nginx's own structure of it.
+    pub fn get(self) -> &'static mut ngx_http_upstream_srv_conf_t {
+        // SAFETY: `all` makes no others than upstreams of a configuration, which live as long as it. nginx works with
+        // them in this thread, and no caller keeps the reference over a call to nginx.
+        unsafe { &mut *self.0 }
+    }
+
+    /// Its name.
+    pub fn name(self) -> String {
+        String::from_utf8_lossy(self.get().host.as_bytes()).into_owned()
+    }
+
+    /// What the module keeps of it.
+    pub fn conf(self) -> Option<&'static SrvConf> {
+        SrvConf::of(self.get())
+    }
+
+    /// nginx reads names of upstreams without case.
+    fn is_named(self, name: &str) -> bool {
+        self.get().host.as_bytes().eq_ignore_ascii_case(name.as_bytes())
+    }
+}
+
+/// The blocks of a configuration.
+pub fn all(holder: &impl HasConfs) -> impl DoubleEndedIterator<Item = Block> {
+    let main = ngx_http_upstream_main_conf_t::of(holder);
+    let blocks = main.map_or(&[][..], |main| {
+        // SAFETY: `upstreams` is an array of pointers (ngx_http_upstream_create_main_conf).
+        unsafe { main.upstreams.as_slice::<*mut ngx_http_upstream_srv_conf_t>() }
+    });
+    blocks.iter().copied().map(Block)
+}
 
 /// Whether ORIGIN is the name of an `upstream {}` block of the user.
 pub fn is_block(cf: &ngx_conf_t, origin: &Origin) -> bool {
     let Some(name) = origin.block_name() else { return false };
-    all(cf).iter().any(|&block| {
-        // SAFETY: the list holds the upstreams of this configuration, which live as long as it.
-        let block = unsafe { &*block };
-        block.flags & NGX_HTTP_UPSTREAM_CREATE as usize != 0
-            && block.host.as_bytes().eq_ignore_ascii_case(name.as_bytes())
-    })
-}
-
-/// The upstreams of the configuration that is read.
-pub fn all(cf: &ngx_conf_t) -> &[*mut ngx_http_upstream_srv_conf_t] {
-    NgxHttpUpstreamModule::main_conf(cf).map_or(&[], |main| {
-        // SAFETY: `upstreams` is an array of pointers (ngx_http_upstream_create_main_conf).
-        unsafe { main.upstreams.as_slice() }
-    })
-}
-
-/// The upstreams of the configuration that a process serves.
-pub fn of_cycle(cycle: &ngx_cycle_t) -> &[*mut ngx_http_upstream_srv_conf_t] {
-    NgxHttpUpstreamModule::main_conf(cycle).map_or(&[], |main| {
-        // SAFETY: as in `all`.
-        unsafe { main.upstreams.as_slice() }
+    all(cf).any(|block| {
+        block.get().flags & NGX_HTTP_UPSTREAM_CREATE as usize != 0 && block.is_named(name)
     })
 }
 
 /// Notes what a location that uses an implicit upstream wants to be kept ready of it: the most that any of them
 /// wants, and nothing where one of them cannot do with it.
 pub fn keep_warm(cf: &ngx_conf_t, name: &str, wanted: Wanted, possible: bool) {
-    let block = all(cf).iter().find(|&&block| {
-        // SAFETY: as in `is_block`.
-        unsafe { (*block).host.as_bytes() == name.as_bytes() }
-    });
-    // SAFETY: as in `is_block`.
-    let conf = block.and_then(|&block| Module::server_conf_mut(unsafe { &*block }));
-    let Some(conf) = conf else { return };
-    let known = conf.warm.get_or_insert(wanted);
+    let Some(conf) = all(cf).find(|block| block.is_named(name)).and_then(Block::conf) else {
+        return;
+    };
+    let mut known = conf.warm.get().unwrap_or(wanted);
     known.count = known.count.max(wanted.count);
     known.possible &= possible;
+    conf.warm.set(Some(known));
 }
 
 /// From now on only verified requests may use this block of the user's, where `verified`.
 pub fn guard_user_block(cf: &ngx_conf_t, name: &str, verified: bool) {
-    for &block in all(cf) {
-        // SAFETY: as in `is_block`.
-        let block = unsafe { &*block };
-        if block.host.as_bytes().eq_ignore_ascii_case(name.as_bytes()) {
-            if let Some(conf) = Module::server_conf_mut(block) {
-                conf.peers.get_or_insert_with(|| Peers::new(Owner::User { verified }));
-            }
-        }
+    for conf in all(cf).filter(|block| block.is_named(name)).filter_map(Block::conf) {
+        conf.peers.borrow_mut().get_or_insert_with(|| Peers::new(Owner::User { verified }));
     }
 }

@@ -12,11 +12,10 @@ use crate::directive::Effective;
 use crate::failure::Failure;
 use crate::frontend_api::Origin;
 use crate::nginx::base::ffi::ngx_conf_t;
-use crate::nginx::base::module::{HttpModuleServerConf, Module};
-use crate::nginx::base::parser::{ConfExt, Place, Stop, NO_MEMORY};
+use crate::nginx::base::parser::{ConfExt, Place, Stop};
 use crate::nginx::stock::connection_settings::{is_verified, Content};
 use crate::nginx::stock::directives;
-use crate::nginx::upstream::blocks;
+use crate::nginx::upstream::blocks::{self, Block};
 use crate::nginx::upstream::names::Names;
 use crate::nginx::upstream::servers::{Followed, Owner, Peers};
 use crate::recipe::{self, KEEPALIVE, ONLY_SERVER, SERVERS};
@@ -145,8 +144,7 @@ impl Upstreams {
         text.push('}');
         cf.at(place, &text, |cf| {
             directives::block(cf, c"ngx_http_upstream_module", "upstream", &[name.as_bytes()])
-        })
-        .ok_or(NO_MEMORY)??;
+        })?;
         let followed = followed.map(|(host, port)| {
             // A word without a dot and a port looks like the name of a block.
             let block = origin.block_name().filter(|name| !name.contains('.')).map(str::to_owned);
@@ -154,23 +152,18 @@ impl Upstreams {
             let host = self.names.borrow_mut().follow(host, warning, place);
             Followed { names: Rc::clone(&self.names), host, port }
         });
-        let no_upstream = || Failure::Internal("no upstream".to_owned());
-        let &block = blocks::all(cf).last().ok_or_else(no_upstream)?;
-        // SAFETY: the last upstream is the one that was just made.
-        let conf = Module::server_conf_mut(unsafe { &*block }).ok_or_else(no_upstream)?;
-        conf.peers = Some(Peers::new(Owner::Module(followed)));
+        // The last one is the one that was just made.
+        let conf = blocks::all(cf).next_back().and_then(Block::conf);
+        let conf = conf.ok_or_else(|| Failure::Internal("no upstream".to_owned()))?;
+        *conf.peers.borrow_mut() = Some(Peers::new(Owner::Module(followed)));
         Ok(())
     }
 
     /// Has the implicit upstreams follow their names, once nginx has set up all upstreams.
     pub fn install(&self, cf: &mut ngx_conf_t) -> Result<(), Stop> {
-        for &block in blocks::all(cf) {
-            // SAFETY: as in `is_block`; nginx configures in one thread.
-            let block = unsafe { &mut *block };
-            if let Some(peers) = Module::server_conf_mut(block).and_then(|conf| conf.peers.as_mut())
-            {
-                peers.install(block);
-            }
+        for block in blocks::all(cf) {
+            let Some(conf) = block.conf() else { continue };
+            conf.peers.borrow_mut().iter_mut().for_each(|peers| peers.install(block.get()));
         }
         Names::share(&self.names, cf)
     }

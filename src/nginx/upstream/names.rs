@@ -12,13 +12,12 @@ use std::rc::Rc;
 
 use crate::nginx::base::clock::{is_before, now};
 use crate::nginx::base::ffi::{
-    ngx_conf_t, ngx_cycle, ngx_cycle_t, ngx_event_t, ngx_exiting, ngx_int_t, ngx_msec_t,
-    ngx_shm_zone_t, NGX_LOG_INFO, NGX_LOG_WARN,
+    ngx_conf_t, ngx_cycle_t, ngx_int_t, ngx_msec_t, ngx_shm_zone_t, NGX_LOG_INFO, NGX_LOG_WARN,
 };
 use crate::nginx::base::parser::{ConfExt, Place, Stop};
 use crate::nginx::base::status::{ERROR, OK};
 use crate::nginx::base::timer::Timer;
-use crate::nginx::base::{guard, log};
+use crate::nginx::base::{guard, log, process};
 use crate::nginx::upstream::lookup::{self, Answer, Lookup};
 use crate::nginx::upstream::shared_names::{Entry, Zone};
 use crate::warning::Warning;
@@ -91,10 +90,10 @@ impl Names {
         }
         let mut unknown = Vec::new();
         for host in &mut this.hosts {
-            match inherited(cf, &host.name) {
+            match known_before_reload(cf, &host.name) {
                 Some((addresses, failing)) => (host.addresses, host.failing) = (addresses, failing),
                 // Who only sends a signal must not wait for a name server.
-                None if cf.only_signals() => {}
+                None if process::only_signals() => {}
                 None => unknown.push(host),
             }
         }
@@ -104,7 +103,10 @@ impl Names {
             host.failing = answer.is_err();
             host.addresses = answer.unwrap_or_default();
             if host.failing {
-                cf.at(host.place, "", |cf| cf.warn(&host.warning));
+                cf.at(host.place, "", |cf| {
+                    cf.warn(&host.warning);
+                    Ok(())
+                })?;
             }
         }
         let data = Rc::as_ptr(names).cast_mut().cast();
@@ -126,9 +128,14 @@ impl Names {
 
     /// Begins in a worker: names are looked up at once, since their addresses may come from the configuration
     /// before, or be missing.
-    pub fn start(names: &Rc<RefCell<Self>>, cycle: &ngx_cycle_t) {
+    pub fn start(names: &Rc<RefCell<Self>>) {
         let mut this = names.borrow_mut();
-        this.timer = Some(Timer::new(cycle, on_timer, Rc::as_ptr(names).cast_mut().cast()));
+        let held = Rc::downgrade(names);
+        this.timer = Some(Timer::new("timer", INTERVAL, move || {
+            if let Some(names) = held.upgrade() {
+                names.borrow_mut().on_timer();
+            }
+        }));
         for number in 0..this.hosts.len() {
             this.want(number);
         }
@@ -137,8 +144,7 @@ impl Names {
     /// Whether the process serves this configuration. One without workers serves another after a reload, and
     /// nginx has taken the shared memory away from what is left of this one.
     fn is_served(&self) -> bool {
-        // SAFETY: nginx sets it in this thread.
-        unsafe { ptr::eq(ngx_cycle, self.cycle) }
+        process::serves(self.cycle)
     }
 
     /// Notes that a request uses the name.
@@ -194,8 +200,7 @@ impl Names {
         for (number, answer) in answers {
             self.publish(number, answer);
         }
-        // SAFETY: nginx sets it when the worker is to end.
-        if unsafe { ngx_exiting } != 0 {
+        if process::is_exiting() {
             return;
         }
         let (first, len) = (self.first, self.hosts.len());
@@ -276,7 +281,7 @@ impl Names {
 }
 
 /// What the workers of the running configuration know of a name.
-fn inherited(cf: &ngx_conf_t, name: &str) -> Option<(Vec<IpAddr>, bool)> {
+fn known_before_reload(cf: &ngx_conf_t, name: &str) -> Option<(Vec<IpAddr>, bool)> {
     let zone = Zone::running(cf)?;
     // SAFETY: the zone is of this code, which gave it `Names` that live as long as their configuration.
     let old = unsafe { zone.data().cast::<RefCell<Names>>().as_ref() }?.borrow();
@@ -294,19 +299,4 @@ unsafe extern "C" fn init_zone(zone: *mut ngx_shm_zone_t, _old: *mut c_void) -> 
         let names = unsafe { &*zone.data().cast::<RefCell<Names>>() };
         names.borrow_mut().fill(zone).map_or(ERROR, |()| OK)
     })
-}
-
-unsafe extern "C" fn on_timer(event: *mut ngx_event_t) {
-    // SAFETY: `start` set the event's data; the timer is gone with the `Names`.
-    let names = unsafe { &*(*event).data.cast::<RefCell<Names>>() };
-    let done = guard::process("timer", false, || {
-        names.borrow_mut().on_timer();
-        true
-    });
-    if !done {
-        // Names are followed on.
-        guard::process("timer", (), || {
-            names.borrow_mut().wake_at(now().wrapping_add(INTERVAL));
-        });
-    }
 }

@@ -1,6 +1,6 @@
 //! The servers of an upstream: which list of addresses a request gets, and whether it gets any.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::ptr;
 use std::rc::Rc;
 
@@ -8,12 +8,13 @@ use crate::nginx::base::ffi::{
     ngx_http_request_t, ngx_http_upstream_init_peer_pt, ngx_http_upstream_rr_peers_t,
     ngx_http_upstream_srv_conf_t, ngx_http_upstream_state_t, ngx_int_t, ngx_msec_t, ngx_uint_t,
 };
-use crate::nginx::base::module::{HttpModuleServerConf, Module};
+use crate::nginx::base::module::{Conf, Module, Reach};
+use crate::nginx::base::pool::Pool;
 use crate::nginx::base::status::{ERROR, OK};
-use crate::nginx::base::{guard, log, pool};
+use crate::nginx::base::{guard, log};
 use crate::nginx::request::{head, line, proxy};
 use crate::nginx::stock::tls_context;
-use crate::nginx::upstream::address_list::{forget_sessions, inherit, List};
+use crate::nginx::upstream::address_list::{carry_over, forget_sessions, List};
 use crate::nginx::upstream::liveness::{Suspects, Watcher};
 use crate::nginx::upstream::names::Names;
 use crate::nginx::upstream::wanted::Wanted;
@@ -26,14 +27,15 @@ pub type InitPeer =
 #[derive(Default)]
 pub struct SrvConf {
     /// Those of an implicit upstream, or of a block of the user's that `clerk_proxy` uses.
-    pub peers: Option<Peers>,
+    pub peers: RefCell<Option<Peers>>,
     /// The connections that are kept ready.
-    pub warm: Option<Wanted>,
+    pub warm: Cell<Option<Wanted>>,
 }
 
-// SAFETY: `create_srv_conf` of `mod.rs` makes a `SrvConf`.
-unsafe impl HttpModuleServerConf for Module {
-    type ServerConf = SrvConf;
+// SAFETY: `create_srv_conf` of `mod.rs` makes one.
+unsafe impl Conf for SrvConf {
+    type Of = Module;
+    const REACH: Reach = Reach::Server;
 }
 
 /// Whose servers they are.
@@ -76,8 +78,9 @@ impl Peers {
     fn admits(&self, r: &ngx_http_request_t) -> bool {
         let ours = proxy::of(r).is_some();
         // SAFETY: nginx chooses a server for a request with an upstream and its settings.
-        let verifies =
-            || unsafe { (*r.upstream).ssl() == 1 && tls_context::verifies((*r.upstream).conf) };
+        let verifies = || unsafe {
+            (*r.upstream).ssl() == 1 && tls_context::verifies(&mut *(*r.upstream).conf)
+        };
         ours || matches!(self.owner, Owner::User { verified } if !verified || verifies())
     }
 
@@ -111,7 +114,7 @@ impl Peers {
             if let Some(list) = List::new(upstream, &addresses, *port, generation) {
                 if let Some(old) = &self.list {
                     // SAFETY: both are lists of nginx's round robin, and this is the only thread.
-                    unsafe { inherit(list.peers, old.peers) };
+                    unsafe { carry_over(list.peers, old.peers) };
                 }
                 upstream.peer.data = list.peers.cast();
                 self.list = Some(Rc::new(list));
@@ -120,16 +123,11 @@ impl Peers {
     }
 }
 
-/// The servers of an upstream that the module has a part in.
-fn peers_of(upstream: &ngx_http_upstream_srv_conf_t) -> Option<&'static mut Peers> {
-    Module::server_conf_mut(upstream)?.peers.as_mut()
-}
-
 /// The newest list of an implicit upstream, and how nginx itself chooses from it. `None` while there is no address.
 pub fn list_of(
     upstream: &mut ngx_http_upstream_srv_conf_t,
 ) -> Option<(Option<Rc<List>>, InitPeer)> {
-    let Some(peers) = peers_of(upstream) else {
+    let Some(peers) = &mut *SrvConf::of(upstream)?.peers.borrow_mut() else {
         // An address that nginx knows for good.
         return Some((None, upstream.peer.init?));
     };
@@ -142,15 +140,16 @@ pub fn list_of(
 
 /// Has the upstream's name looked up again, if it has one.
 pub fn want(upstream: &ngx_http_upstream_srv_conf_t) {
-    if let Some(peers) = peers_of(upstream) {
-        peers.want();
+    if let Some(conf) = SrvConf::of(upstream) {
+        conf.peers.borrow().iter().for_each(Peers::want);
     }
 }
 
 /// How many addresses an upstream has.
 pub fn addresses(upstream: &ngx_http_upstream_srv_conf_t) -> u32 {
-    let len = peers_of(upstream).and_then(|peers| peers.list.as_ref()).map_or(1, |list| list.len);
-    u32::try_from(len).unwrap_or(u32::MAX)
+    let peers = SrvConf::of(upstream).map(|conf| conf.peers.borrow());
+    let list = peers.as_ref().and_then(|peers| peers.as_ref()?.list.as_ref());
+    list.map_or(1, |list| u32::try_from(list.len).unwrap_or(u32::MAX))
 }
 
 /// What a request holds on to until it ends.
@@ -200,7 +199,8 @@ unsafe extern "C" fn init_peer(
     let status = guard::request(r, "choice of a server", ERROR, |r| {
         // SAFETY: nginx hands out an upstream of its configuration; its requests use it one at a time.
         let upstream = unsafe { &mut *upstream };
-        let Some(peers) = peers_of(upstream) else { return ERROR };
+        let Some(conf) = SrvConf::of(upstream) else { return ERROR };
+        let Some(peers) = &mut *conf.peers.borrow_mut() else { return ERROR };
         if !peers.admits(r) {
             let name = String::from_utf8_lossy(upstream.host.as_bytes()).into_owned();
             log::error(
@@ -229,9 +229,8 @@ unsafe extern "C" fn init_peer(
         };
         let watcher = Watcher::new(r, peers.suspects.clone());
         let held = Use { request: r, followed, peers: own, watcher, _list: list };
-        // SAFETY: the pool is the request's.
-        let Some(held) = (unsafe { pool::keep(r.pool, held) }) else { return ERROR };
-        prepared = Some((peers.original, tries, Some(held)));
+        let Some(held) = Pool::from(&*r).keep(held) else { return ERROR };
+        prepared = Some((peers.original, tries, Some(ptr::from_mut(held))));
         OK
     });
     let Some((Some(original), tries, held)) = prepared.filter(|_| status == OK) else {
@@ -249,7 +248,7 @@ unsafe extern "C" fn init_peer(
             (*(*r).upstream).peer.tries = tries as ngx_uint_t;
         }
         if let Some(held) = held {
-            held.watcher.install();
+            (*held).watcher.install();
         }
     }
     OK

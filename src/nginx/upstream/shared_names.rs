@@ -4,16 +4,16 @@ use std::cell::UnsafeCell;
 use std::ffi::c_void;
 use std::mem;
 use std::net::IpAddr;
-use std::ptr;
 use std::slice;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
 use crate::nginx::base::ffi::{
-    ngx_conf_t, ngx_msec_t, ngx_pagesize, ngx_shared_memory_add, ngx_shm_zone_init_pt,
-    ngx_shm_zone_t, ngx_shmtx_lock, ngx_shmtx_unlock, ngx_slab_calloc, ngx_slab_pool_t,
+    ngx_conf_t, ngx_msec_t, ngx_shared_memory_add, ngx_shm_zone_init_pt, ngx_shm_zone_t,
+    ngx_shmtx_lock, ngx_shmtx_unlock, ngx_slab_calloc, ngx_slab_pool_t,
 };
 use crate::nginx::base::module::{HttpModule, Module};
 use crate::nginx::base::parser::{ConfExt, Stop, NO_MEMORY};
+use crate::nginx::base::process;
 
 /// More addresses than this of one name are not used.
 const MAX_ADDRESSES: usize = 16;
@@ -121,8 +121,7 @@ impl Zone {
     ) -> Result<Self, Stop> {
         // No zone of a user's has a blank in its name.
         let mut name = cf.copy("clerk_proxy addresses")?;
-        // SAFETY: `ngx_pagesize` is set when nginx starts.
-        let size = names * size_of::<Entry>() + 16 * unsafe { ngx_pagesize };
+        let size = names * size_of::<Entry>() + 16 * process::page_size();
         // SAFETY: the name lives as long as the configuration; the result is null or a zone that does.
         unsafe {
             let zone = ngx_shared_memory_add(cf, &raw mut name, size, tag());
@@ -195,7 +194,7 @@ impl Zone {
 
 /// What this copy of the module, and no other, marks its zone with: none reads what another wrote.
 fn tag() -> *mut c_void {
-    ptr::from_ref(Module::module()).cast_mut().cast()
+    Module::module().cast_mut().cast()
 }
 
 /// The lock of a zone, held while the value lives. nginx frees it where a worker died with it.

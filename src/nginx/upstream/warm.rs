@@ -9,16 +9,15 @@ use std::ptr::{self, NonNull};
 
 use crate::nginx::base::clock::{is_before, now};
 use crate::nginx::base::ffi::{
-    ngx_connection_t, ngx_cycle, ngx_cycle_t, ngx_event_t, ngx_exiting,
-    ngx_http_upstream_srv_conf_t, ngx_log_t, ngx_msec_t, NGX_LOG_INFO, NGX_LOG_NOTICE,
-    NGX_LOG_WARN,
+    ngx_connection_t, ngx_cycle_t, ngx_event_t, ngx_log_t, ngx_msec_t, NGX_LOG_INFO,
+    NGX_LOG_NOTICE, NGX_LOG_WARN,
 };
-use crate::nginx::base::module::{HttpModuleServerConf, Module};
 use crate::nginx::base::timer::Timer;
-use crate::nginx::base::{guard, log};
+use crate::nginx::base::{guard, log, process};
 use crate::nginx::upstream::attempt::{Attempt, Begun, Callbacks};
+use crate::nginx::upstream::blocks::{self, Block};
+use crate::nginx::upstream::servers;
 use crate::nginx::upstream::wanted::Wanted;
-use crate::nginx::upstream::{blocks, servers};
 
 /// From one look at the connections to the next, in milliseconds, while all is well.
 const INTERVAL: ngx_msec_t = 5_000;
@@ -33,7 +32,7 @@ const LONGEST: ngx_msec_t = 300_000;
 
 /// The warm connections of one upstream in one worker.
 pub struct Warm {
-    upstream: *mut ngx_http_upstream_srv_conf_t,
+    upstream: Block,
     wanted: Wanted,
     cycle: *const ngx_cycle_t,
     timer: Option<Timer>,
@@ -58,11 +57,7 @@ impl Drop for Running {
 }
 
 impl Warm {
-    fn start(
-        cycle: &ngx_cycle_t,
-        upstream: *mut ngx_http_upstream_srv_conf_t,
-        wanted: Wanted,
-    ) -> Running {
+    fn start(cycle: &ngx_cycle_t, upstream: Block, wanted: Wanted) -> Running {
         // SAFETY: the cycle has a log.
         let mut quiet = unsafe { *cycle.log };
         (quiet.log_level, quiet.handler, quiet.data, quiet.action) =
@@ -80,7 +75,10 @@ impl Warm {
             failures,
             told,
         })));
-        let mut timer = Timer::new(cycle, on_timer, warm.as_ptr().cast());
+        let mut timer = Timer::new("warm connections", INTERVAL, move || {
+            // SAFETY: the timer is gone with the `Warm`.
+            unsafe { (*warm.as_ptr()).on_timer() };
+        });
         timer.set(next);
         // SAFETY: it was just made, and nothing else refers to it yet.
         unsafe { (*warm.as_ptr()).timer = Some(timer) };
@@ -101,8 +99,7 @@ impl Warm {
     }
 
     fn on_timer(&mut self) {
-        // SAFETY: nginx sets them in this thread. A process without workers has a new cycle after a reload.
-        if unsafe { ngx_exiting != 0 || !ptr::eq(ngx_cycle, self.cycle) } {
+        if process::is_exiting() || !process::serves(self.cycle) {
             return self.under_way.clear();
         }
         let now = now();
@@ -131,8 +128,7 @@ impl Warm {
         let mut ready = Vec::new();
         while ready.len() + self.under_way.len() < self.wanted.count {
             let owner = ptr::from_mut(self).cast();
-            // SAFETY: an upstream of this configuration, which nginx works with in this thread alone.
-            let upstream = unsafe { &mut *self.upstream };
+            let upstream = self.upstream.get();
             match Attempt::begin(upstream, &self.wanted, &raw mut self.quiet, owner, CALLBACKS) {
                 Begun::Ready(attempt) => ready.push(attempt),
                 Begun::UnderWay(attempt) => {
@@ -182,15 +178,12 @@ impl Warm {
     }
 
     fn addresses(&self) -> u32 {
-        // SAFETY: as in `look`.
-        servers::addresses(unsafe { &*self.upstream })
+        servers::addresses(self.upstream.get())
     }
 
     /// The upstream as messages call it.
     fn name(&self) -> String {
-        // SAFETY: as in `look`.
-        let name = unsafe { (*self.upstream).host.as_bytes() };
-        format!("upstream \"{}\"", String::from_utf8_lossy(name))
+        format!("upstream \"{}\"", self.upstream.name())
     }
 
     /// Goes on with a connection on which something happened.
@@ -202,18 +195,6 @@ impl Warm {
             self.failed(&why);
         }
         self.arm();
-    }
-}
-
-unsafe extern "C" fn on_timer(event: *mut ngx_event_t) {
-    // SAFETY: `Warm::start` set the event's data; the timer is gone with the `Warm`.
-    let warm = unsafe { &mut *(*event).data.cast::<Warm>() };
-    let done = guard::process("warm connections", false, || {
-        warm.on_timer();
-        true
-    });
-    if !done {
-        guard::process("end of warm connections", (), || warm.under_way.clear());
     }
 }
 
@@ -233,9 +214,8 @@ unsafe extern "C" fn on_handshake(c: *mut ngx_connection_t) {
 /// Begins in a process that serves requests, and returns what it is to keep until it ends.
 pub fn start(cycle: &ngx_cycle_t) -> Vec<Running> {
     let mut running = Vec::new();
-    for &block in blocks::of_cycle(cycle) {
-        // SAFETY: the list holds the upstreams of this configuration.
-        let wanted = Module::server_conf(unsafe { &*block }).and_then(|conf| conf.warm);
+    for block in blocks::all(cycle) {
+        let wanted = block.conf().and_then(|conf| conf.warm.get());
         if let Some(wanted) = wanted.filter(|wanted| wanted.count > 0 && wanted.possible) {
             running.push(Warm::start(cycle, block, wanted));
         }

@@ -1,0 +1,47 @@
+//! The process that runs this code, as nginx sees it.
+
+use std::ptr;
+
+use crate::nginx::base::ffi::{
+    ngx_cycle, ngx_cycle_t, ngx_exiting, ngx_pagesize, ngx_process, NGX_PROCESS_SIGNALLER,
+    NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER,
+};
+
+/// The configuration that it works with, or has begun with.
+pub fn cycle() -> &'static ngx_cycle_t {
+    // SAFETY: `ngx_cycle` is set before any module code runs, and the cycle lives as long as it stands there.
+    unsafe { &*ngx_cycle }
+}
+
+/// Whether it serves this configuration. A process without workers serves another after a reload.
+pub fn serves(other: *const ngx_cycle_t) -> bool {
+    ptr::eq(cycle(), other)
+}
+
+/// Whether it is to end once its connections have.
+pub fn is_exiting() -> bool {
+    // SAFETY: nginx sets it in this thread.
+    unsafe { ngx_exiting != 0 }
+}
+
+/// Whether it serves requests.
+pub fn is_worker() -> bool {
+    is([NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER])
+}
+
+/// Whether it is "nginx -s", which needs no more of a configuration than the master's pid.
+pub fn only_signals() -> bool {
+    is([NGX_PROCESS_SIGNALLER])
+}
+
+fn is<const N: usize>(kinds: [u32; N]) -> bool {
+    // SAFETY: nginx sets it before it starts a process of any kind.
+    let kind = unsafe { ngx_process };
+    kinds.map(|kind| kind as usize).contains(&kind)
+}
+
+/// The size of the system's pages of memory.
+pub fn page_size() -> usize {
+    // SAFETY: set when nginx starts.
+    unsafe { ngx_pagesize }
+}
