@@ -31,7 +31,7 @@ pub enum Conflict {
 }
 
 /// Stock directives and those of well-known modules that handle the requests of a location.
-const HANDLERS: [&str; 14] = [
+const HANDLERS: [&str; 17] = [
     "proxy_pass",
     "fastcgi_pass",
     "grpc_pass",
@@ -46,6 +46,9 @@ const HANDLERS: [&str; 14] = [
     "js_content",
     "content_by_lua_block",
     "track_uploads",
+    "nchan_publisher",
+    "nchan_subscriber",
+    "nchan_pubsub",
 ];
 
 impl Conflict {

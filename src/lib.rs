@@ -57,6 +57,7 @@ mod frontend_api;
 mod hop_by_hop;
 mod http_url;
 mod key_source;
+mod known_paths;
 mod location;
 mod proxy_url;
 mod public_script;

@@ -26,7 +26,7 @@ use base::ffi::{
 use base::module::{Conf, Filter, HttpModule, Module};
 use base::status::OK;
 use base::{callback, guard, process};
-use config::state::{Location, MainConf};
+use config::state::{beginning, MainConf};
 use config::{advice, lines, merge};
 use request::head::LastHead;
 use request::proxy::RequestConf;
@@ -219,7 +219,7 @@ unsafe extern "C" fn create_srv_conf(cf: *mut ngx_conf_t) -> *mut c_void {
 }
 
 unsafe extern "C" fn create_loc_conf(cf: *mut ngx_conf_t) -> *mut c_void {
-    callback::create::<Location>(cf, "create_loc_conf")
+    callback::create_with(cf, "create_loc_conf", beginning)
 }
 
 unsafe extern "C" fn create_request_conf(cf: *mut ngx_conf_t) -> *mut c_void {

@@ -8,8 +8,8 @@ use std::{env, fs};
 
 use nginx_sys::{
     ngx_buf_t, ngx_event_t, ngx_http_core_loc_conf_t, ngx_http_headers_in_t, ngx_http_request_t,
-    ngx_http_upstream_conf_t, ngx_http_upstream_server_t, ngx_http_upstream_t,
-    ngx_http_variable_value_t, ngx_peer_connection_t, ngx_ssl_connection_t,
+    ngx_http_script_regex_code_t, ngx_http_upstream_conf_t, ngx_http_upstream_server_t,
+    ngx_http_upstream_t, ngx_http_variable_value_t, ngx_peer_connection_t, ngx_ssl_connection_t,
 };
 
 use super::layers::sources;
@@ -34,9 +34,10 @@ fn in_use() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     filled! {
         ngx_buf_t: set_last_buf set_last_in_chain set_temporary;
         ngx_event_t: set_cancelable set_ready set_timer_set;
-        ngx_http_core_loc_conf_t: set_exact_match set_named set_noname;
+        ngx_http_core_loc_conf_t: set_exact_match set_named set_noname set_noregex;
         ngx_http_headers_in_t: set_chunked;
         ngx_http_request_t: set_http_major set_http_minor set_valid_unparsed_uri;
+        ngx_http_script_regex_code_t: set_test;
         ngx_http_upstream_conf_t: set_cache;
         ngx_http_upstream_server_t: set_backup;
         ngx_http_upstream_t: set_buffering set_cache_status set_keepalive set_request_body_sent set_ssl;

@@ -50,8 +50,20 @@ pub fn configuration(
 
 /// `create_*_conf`: the new configuration, or null.
 pub fn create<T: Conf + Default>(cf: *mut ngx_conf_t, callback: &str) -> *mut c_void {
-    run(cf, callback, |cf| cf.keep(T::default()))
-        .map_or(ptr::null_mut(), |conf| ptr::from_mut(conf).cast())
+    create_with(cf, callback, |_| T::default())
+}
+
+/// The same for one that is told where the parser is.
+pub fn create_with<T: Conf>(
+    cf: *mut ngx_conf_t,
+    callback: &str,
+    value: impl FnOnce(&ngx_conf_t) -> T,
+) -> *mut c_void {
+    run(cf, callback, |cf| {
+        let value = value(cf);
+        cf.keep(value)
+    })
+    .map_or(ptr::null_mut(), |conf| ptr::from_mut(conf).cast())
 }
 
 fn run<T>(

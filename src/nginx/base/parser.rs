@@ -75,6 +75,8 @@ pub trait ConfExt {
     fn words(&self) -> Vec<String>;
     /// Where the directive stands that is parsed now.
     fn place(&self) -> Place;
+    /// The same, if a file is read at all.
+    fn place_if_any(&self) -> Option<Place>;
     /// Runs `body` so that its messages, nginx's and its error, which is logged, cite `place`; nginx itself cites the
     /// end of `http {}` once all is parsed. `text` is what a block directive finds between its braces.
     fn at<T>(
@@ -104,6 +106,10 @@ impl ConfExt for ngx_conf_t {
         // SAFETY: while nginx parses, `conf_file` is the file it reads; the name lives in the cycle's pool.
         let file = unsafe { &*self.conf_file };
         Place { file: file.file.name, line: file.line }
+    }
+
+    fn place_if_any(&self) -> Option<Place> {
+        (!self.conf_file.is_null()).then(|| self.place())
     }
 
     fn at<T>(

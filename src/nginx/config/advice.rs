@@ -1,6 +1,7 @@
 //! What works and will hurt, as far as it can be seen once nginx has merged all settings.
 
-use std::ffi::{c_void, CStr};
+#[cfg(nginx_debug)]
+use std::ffi::c_void;
 use std::ptr;
 
 use crate::nginx::base::ffi::{
@@ -9,7 +10,7 @@ use crate::nginx::base::ffi::{
 };
 use crate::nginx::base::log;
 use crate::nginx::config::state::MainConf;
-use crate::nginx::stock::directives;
+use crate::nginx::stock::directives::first_field;
 use crate::nginx::stock::level::Level;
 use crate::warning::Warning;
 
@@ -60,19 +61,6 @@ fn has_debug_connections(cycle: &ngx_cycle_t) -> bool {
 #[cfg(not(nginx_debug))]
 fn has_debug_connections(_cycle: &ngx_cycle_t) -> bool {
     false
-}
-
-/// The settings of a module whose directive, where this nginx has it, sets their first field.
-fn first_field(
-    cf: &ngx_conf_t,
-    level: Level,
-    module: &CStr,
-    directive: &str,
-) -> Option<*const c_void> {
-    directives::offset(cf, module, directive)
-        .filter(|(_, offset)| *offset == 0)
-        .map(|(ctx_index, _)| level.conf(ctx_index).cast_const())
-        .filter(|conf| !conf.is_null())
 }
 
 /// Whether the headers of requests are logged, which only a build with debugging does.

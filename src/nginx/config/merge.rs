@@ -14,7 +14,7 @@ use crate::nginx::base::module::Conf;
 use crate::nginx::base::parser::{ConfExt, Stop};
 use crate::nginx::config::apply::Block;
 use crate::nginx::config::state::{Defaults, LocConf, Location, MainConf, Written};
-use crate::nginx::config::{advice, citation, key, lines, named};
+use crate::nginx::config::{advice, citation, key, lines, locations, named};
 use crate::nginx::request::proxy::RequestConf;
 use crate::nginx::request::{filter, handler};
 use crate::nginx::stock::directives::Stock;
@@ -146,6 +146,9 @@ pub fn complete(cf: &mut ngx_conf_t, _outer: &RequestConf, own: &RequestConf) ->
         let wanted = Wanted { count: *count, level, conf, tls: proxy.tls, possible };
         blocks::keep_warm(cf, upstream, wanted, possible);
     }
+    if level.core().noname() == 0 {
+        main.locations.borrow_mut().push((level, Rc::clone(proxy)));
+    }
     Ok(own.set(proxy)?)
 }
 
@@ -156,5 +159,6 @@ pub fn finish(cf: &mut ngx_conf_t) -> Result<(), Stop> {
     if main.first.get().is_some() {
         filter::install();
     }
+    locations::finish(cf)?;
     main.common.borrow().upstreams.install(cf)
 }

@@ -6,8 +6,9 @@ use std::rc::Rc;
 use crate::directive::ClerkProxy;
 use crate::frontend_api::Origin;
 use crate::key_source::Key;
+use crate::nginx::base::ffi::{ngx_conf_t, NGX_HTTP_MODULE};
 use crate::nginx::base::module::{Conf, Module, Reach};
-use crate::nginx::base::parser::Place;
+use crate::nginx::base::parser::{ConfExt, Place};
 use crate::nginx::config::apply::Common;
 use crate::nginx::request::proxy::Proxy;
 use crate::nginx::stock::directives::Stock;
@@ -30,6 +31,8 @@ pub struct MainConf {
     pub logs_requests: Cell<bool>,
     /// What locations share.
     pub common: RefCell<Common>,
+    /// The locations with a `clerk_proxy`, in order.
+    pub locations: RefCell<Vec<(Level, Rc<Proxy>)>>,
     /// The connections that this process keeps ready.
     pub warm: RefCell<Vec<Running>>,
 }
@@ -63,10 +66,22 @@ pub struct LocConf {
     pub in_force: Option<Rc<UserSettings>>,
     /// The nearest location around this block, or itself, that has a `clerk_proxy`.
     pub inside: Option<Rc<Proxy>>,
+    /// Where the block begins.
+    pub place: Option<Place>,
+    /// The block around this one.
+    pub around: Option<Level>,
 }
 
 /// As nginx keeps it.
 pub type Location = RefCell<LocConf>;
+
+/// That of the block that begins where nginx reads.
+pub fn beginning(cf: &ngx_conf_t) -> Location {
+    // What is around `http` is no block of its kind.
+    let is_inside = cf.module_type == NGX_HTTP_MODULE as usize;
+    let (place, around) = (cf.place_if_any(), is_inside.then(|| Level::of(cf)).flatten());
+    RefCell::new(LocConf { place, around, ..LocConf::default() })
+}
 
 // SAFETY: `create_loc_conf` of `mod.rs` makes one.
 unsafe impl Conf for Location {

@@ -21,9 +21,7 @@ pub unsafe extern "C" fn content_handler(r: *mut ngx_http_request_t) -> ngx_int_
     let status = guard::request(r, "content handler", SERVER_ERROR, |r| {
         let Some(proxy) = proxy::of(r) else { return SERVER_ERROR };
         if uri::of(r, proxy).is_none() {
-            let (path, prefix) = (r.uri.as_bytes(), &*proxy.prefix);
-            let (path, prefix) = (path.escape_ascii(), prefix.escape_ascii());
-            log::error(r, &format!("\"{path}\" is not below \"{prefix}/\" of \"clerk_proxy\""));
+            log_mismatch(r, &proxy.prefix);
             note(r, Note::PathMismatch);
             return NOT_FOUND;
         }
@@ -57,6 +55,14 @@ pub unsafe extern "C" fn content_handler(r: *mut ngx_http_request_t) -> ngx_int_
         Some(delegate) if status == OK => unsafe { delegate(r) },
         _ => status,
     }
+}
+
+/// Says why a request cannot be passed on, of which the client learns the code alone.
+fn log_mismatch(r: &ngx_http_request_t, prefix: &[u8]) {
+    let (path, below) = (r.uri.as_bytes().escape_ascii(), prefix.escape_ascii());
+    let changed = r.valid_unparsed_uri() == 0 && r.unparsed_uri.as_bytes().starts_with(prefix);
+    let why = if changed { ", a \"rewrite\" has changed it" } else { "" };
+    log::error(r, &format!("\"{path}\" is not below \"{below}/\" of \"clerk_proxy\"{why}"));
 }
 
 /// Drops the password of the site around, which the Frontend API would take for credentials of its own. Those of an

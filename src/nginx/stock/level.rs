@@ -1,7 +1,7 @@
 //! One block of the configuration: `http`, a `server` or a `location`.
 
 use std::ffi::c_void;
-use std::ptr::NonNull;
+use std::ptr::{self, NonNull};
 
 use crate::failure::Failure;
 use crate::nginx::base::ffi::{
@@ -37,10 +37,29 @@ impl Level {
         unsafe { &mut *self.conf(Core::index()).cast() }
     }
 
+    /// What tells the block from all others.
+    pub fn address(self) -> usize {
+        self.0.addr().get()
+    }
+
+    /// The block that is a location.
+    pub fn of_location(core: &ngx_http_core_loc_conf_t) -> Option<Self> {
+        NonNull::new(core.loc_conf).map(Self)
+    }
+
     /// A module's configuration of this block.
     pub fn conf(self, ctx_index: usize) -> *mut c_void {
         // SAFETY: the array has an element for every http module.
         unsafe { *self.0.as_ptr().add(ctx_index) }
+    }
+}
+
+impl HasConfs for Level {
+    fn confs(&self, reach: Reach) -> *mut *mut c_void {
+        match reach {
+            Reach::Location => self.0.as_ptr(),
+            Reach::Main | Reach::Server => ptr::null_mut(),
+        }
     }
 }
 

@@ -5,5 +5,8 @@ pub mod connection_settings;
 pub mod directives;
 pub mod layout;
 pub mod level;
+pub mod location_tree;
+pub mod regex;
+pub mod rewrite;
 pub mod settings;
 pub mod tls_context;

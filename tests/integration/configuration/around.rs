@@ -140,3 +140,134 @@ fn variables_that_are_no_host() {
         warn(&server(line), &[]);
     }
 }
+
+const SCRIPT: &str = "/__clerk/npm/@clerk/clerk-js@6/dist/clerk.browser.js";
+const JWKS: &str = "/__clerk/.well-known/jwks.json";
+
+/// A server whose first line is line 4 of the file.
+fn server(lines: &str) -> Config {
+    Config::server(lines)
+}
+
+fn taken(config: &Config, by: &str, line: usize, path: &str, better: &str) -> String {
+    let file = config.folder.path().join("nginx.conf");
+    format!(
+        "location \"{by}\" in {}:{line} takes \"{path}\" away from \"clerk_proxy\", write {better}",
+        file.display()
+    )
+}
+
+#[test]
+fn siblings_that_take_a_part_of_the_path() {
+    let prefix = "\"location ^~ /__clerk/\"";
+    for (sibling, name, path) in [
+        ("~* \\.(js|css)$", "\\.(js|css)$", SCRIPT),
+        ("~ \"\\.(?:ico|js)$\"", "\\.(?:ico|js)$", SCRIPT),
+        ("~ /\\.", "/\\.", JWKS),
+        ("~ \\.json$", "\\.json$", JWKS),
+        ("~ ^/", "^/", "/__clerk/v1/client"),
+    ] {
+        for lines in [
+            format!("location {sibling} {{ root html; }}\nlocation /__clerk/ {{\n{LINE}\n}}"),
+            format!("location {sibling} {{ root html; }}\nlocation /__clerk {{\n{LINE}\n}}"),
+        ] {
+            let config = server(&lines);
+            let prefix =
+                if lines.contains("location /__clerk/ ") { "/__clerk/" } else { "/__clerk" };
+            let better = &format!("\"location ^~ {prefix}\"");
+            warn(&config, &[(6, &taken(&config, name, 4, path, better))]);
+        }
+        let config = server(&format!(
+            "location /__clerk/ {{\n{LINE}\n}}\nlocation {sibling} {{ root html; }}"
+        ));
+        warn(&config, &[(5, &taken(&config, name, 7, path, prefix))]);
+        for better in ["^~ /__clerk/", "= /__clerk/v1/client"] {
+            let lines =
+                format!("location {sibling} {{ root html; }}\nlocation {better} {{\n{LINE}\n}}");
+            warn(&server(&lines), &[]);
+        }
+    }
+    // What stands around decides last; each place is named once.
+    let config = server(&format!(
+        "location / {{\nlocation ~ \\.js$ {{ root html; }}\nlocation /__clerk/ {{\n{LINE}\n}}\n\
+         location /__clerk/v1/ {{\n{LINE}\n}}\n}}\nlocation ~ /v1/ {{ root html; }}\nlocation ~ nothing {{ root html; }}"
+    ));
+    warn(
+        &config,
+        &[
+            (7, &taken(&config, "\\.js$", 5, SCRIPT, prefix)),
+            (7, &taken(&config, "/v1/", 13, "/__clerk/v1/client", "\"location ^~ /\"")),
+        ],
+    );
+    // Another line of the module's does not take it away, and an earlier expression comes first.
+    warn(
+        &server(&format!("location /__clerk/ {{ {LINE} }} location ~ ^/__clerk/v1 {{ {LINE} }}")),
+        &[],
+    );
+    let both = |first: &str, second: &str| server(&format!("{first}\n{second}"));
+    let (ours, theirs) = (
+        format!("location ~ ^/__clerk/ {{ {LINE} }}"),
+        "location ~ \\.js$ { root html; }".to_owned(),
+    );
+    warn(&both(&ours, &theirs), &[]);
+    let config = both(&theirs, &ours);
+    warn(&config, &[(5, &taken(&config, "\\.js$", 4, SCRIPT, "that location behind this one"))]);
+}
+
+#[test]
+fn what_answers_before_it() {
+    let text =
+        |line: &str, effect: &str| format!("\"{line}\" beside \"clerk_proxy\" {effect}, remove it");
+    let answers = text("return", "answers before the Frontend API is asked");
+    let rewrite = text("rewrite", "changes paths, whose prefix is cut off without it");
+    let files = text("try_files", "looks for files before the Frontend API is asked");
+    for (lines, message) in [
+        ("return 503;", &answers),
+        ("return 200 mine;", &answers),
+        ("set $x 1; if ($arg_a) { set $x 2; } return 301 https://app.dev/;", &answers),
+        ("rewrite ^/__clerk/(.*)$ /$1 break;", &rewrite),
+        ("rewrite ^/__clerk(/.*)$ $1 break;", &rewrite),
+        ("rewrite ^ /index.html last;", &rewrite),
+        ("rewrite ^ https://app.dev/ permanent;", &rewrite),
+        ("if ($arg_a ~ x) { return 403; } rewrite /v1/ /x break;", &rewrite),
+        ("try_files $uri /index.html;", &files),
+        ("try_files $uri =404;", &files),
+    ] {
+        warn(&location(&format!("{LINE}\n{lines}")), &[(5, message)]);
+        warn(&location(&format!("{lines}\n{LINE}")), &[(6, message)]);
+    }
+    for lines in [
+        "if ($arg_a) { return 503; }",
+        "if ($uri ~ ^/__clerk/v1) { set $x 1; }",
+        "if (-f %DIR%/maintenance) { return 503; }",
+        "set $x $uri;",
+        "rewrite ^/__clerk/old/(.*)$ /__clerk/v1/$1 break;",
+    ] {
+        warn(&location(&format!("{LINE}\n{lines}")), &[]);
+    }
+    // Nested locations are others.
+    warn(&location(&format!("{LINE}\nlocation /__clerk/static/ {{ return 404; }}")), &[]);
+}
+
+#[test]
+fn lines_of_the_server_that_answer_before_it() {
+    let location = format!("location ^~ /__clerk/ {{\n{LINE}\n}}");
+    let text = |directive: &str, path: &str| {
+        format!(
+            "\"{directive}\" in the server takes \"{path}\" away from \"clerk_proxy\", move it to \"location /\""
+        )
+    };
+    for (line, directive, path) in [
+        ("return 301 https://app.dev$request_uri;", "return", "/__clerk/v1/client"),
+        ("rewrite ^ /index.html break;", "rewrite", "/__clerk/v1/client"),
+        ("rewrite ^/(.*\\.js)$ /assets/$1 last;", "rewrite", SCRIPT),
+    ] {
+        // Once for a server.
+        let lines = format!("{line}\n{location}\nlocation ^~ /__clerk/v1/ {{ {LINE} }}");
+        warn(&server(&lines), &[(6, &text(directive, path))]);
+    }
+    for line in ["if ($scheme = ftp) { return 301 /; }", "rewrite ^/old/ /new/ last;", "set $x y;"]
+    {
+        warn(&server(&format!("{line}\n{location}")), &[]);
+    }
+}

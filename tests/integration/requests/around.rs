@@ -126,3 +126,88 @@ fn the_password_of_the_site_stays_here() {
         }
     }
 }
+
+#[test]
+fn the_bare_prefix_is_proxied_and_not_redirected() {
+    let fapi = Fapi::plain();
+    let line = |url: &str| {
+        format!(
+            "clerk_proxy https://app.dev{url} secret_key=%KEY% upstream=http://127.0.0.1:{};",
+            fapi.port
+        )
+    };
+    // Names around it, and with it in front, are in the same tree.
+    let others = "location / { return 200 root; } location /__cler { return 200 cler; } location /__clerk- { return 200 dash; }\n\
+                  location = /__clerk/x { return 200 x; } location /_ { return 200 low; } location /a/b/c { return 200 abc; }\n\
+                  location = /__clerl { return 200 clerl; } location /__clerk. { return 200 dot; }";
+    let locations = format!(
+        "{others}\nlocation /__clerk/ {{ {} location /__clerk/v2/ {{ {} }} }}\n\
+         location ^~ /a/b/ {{ {} }} location /own/ {{ {} }} location = /own {{ return 200 own; }}\n\
+         location /outer/ {{ location /outer/c/ {{ {} }} }}",
+        line("/__clerk"),
+        line("/__clerk"),
+        line("/a/b"),
+        line("/own"),
+        line("/outer/c")
+    );
+    let nginx = Config::server(&locations).start();
+    for (count, (request, arrives)) in [
+        ("GET /__clerk", "GET /"),
+        ("GET /__clerk?x=1", "GET /?x=1"),
+        ("POST /__clerk?x=1", "POST /?x=1"),
+        ("HEAD /__clerk", "HEAD /"),
+        ("GET /%5F_clerk?y", "GET /?y"),
+        ("GET //__clerk", "GET /"),
+        ("GET /__clerk/", "GET /"),
+        ("GET /__clerk/v2?z", "GET /v2?z"),
+        ("GET /__clerk/v2/a", "GET /v2/a"),
+        ("PUT /a/b", "PUT /"),
+        ("GET /a/b/x", "GET /x"),
+        ("GET /own/", "GET /"),
+        ("GET /outer/c?x", "GET /?x"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        send(&nginx, request, "");
+        let arrived = &fapi.wait_for(count + 1)[count];
+        assert_eq!(arrived.line, format!("{arrives} HTTP/1.1"), "{request}");
+    }
+    let before = fapi.requests().len();
+    for (target, text) in [
+        ("/", "root"),
+        ("/__cler", "cler"),
+        ("/__clerk-", "dash"),
+        ("/__clerk-x", "dash"),
+        ("/__clerk.", "dot"),
+        ("/__clerk.x/", "dot"),
+        ("/__clerk/x", "x"),
+        ("/__clerl", "clerl"),
+        ("/__clerkx", "cler"),
+        ("/__clerk0", "cler"),
+        ("/_a", "low"),
+        ("/a/b/c", "abc"),
+        ("/a/bc", "root"),
+        ("/a/", "root"),
+        ("/own", "own"),
+        ("/outer/x", "root"),
+    ] {
+        let reply = nginx.get(target);
+        // There are no files.
+        let is_nested = target.starts_with("/outer/") && reply.status == 404;
+        assert!(is_nested || reply.text() == text, "{target} {reply:?}");
+    }
+    assert_eq!(fapi.requests().len(), before);
+}
+
+#[test]
+fn a_rewrite_of_the_snippet_is_named_in_the_log() {
+    let fapi = Fapi::tls();
+    let nginx = site(&fapi, "", "", "rewrite ^/__clerk/(.*)$ /$1 break;");
+    let reply = nginx.get("/__clerk/v1/client");
+    crate::kit::assert::assert_json(&reply, 404, "proxy_path_mismatch");
+    let why = "\"/v1/client\" is not below \"/__clerk/\" of \"clerk_proxy\", a \"rewrite\" has changed it";
+    assert_eq!(nginx.count(why), 1);
+    nginx.get("/__clerk/%2e%2e/__clerkfoo");
+    assert_eq!(nginx.count("has changed it"), 1);
+}

@@ -1,0 +1,16 @@
+//! Paths below the proxy URL that clerk-js and Clerk ask for, one of each kind.
+
+/// What a rule of the site's must not take.
+pub const KNOWN: &[&str] = &[
+    "/v1/client",
+    "/v1/environment",
+    "/v1/client/handshake",
+    "/v1/oauth_callback",
+    "/v1/proxy-health",
+    "/v1/me/profile_image",
+    "/npm/@clerk/clerk-js@6/dist/clerk.browser.js",
+    "/npm/@clerk/ui@1/dist/ui.browser.js",
+    "/.well-known/jwks.json",
+    "/oauth/authorize",
+    "/api_keys",
+];

@@ -1,0 +1,59 @@
+//! What answers requests of a location, or changes them, before `clerk_proxy` is asked.
+
+use crate::known_paths::KNOWN;
+use crate::nginx::base::ffi::ngx_conf_t;
+use crate::nginx::base::parser::ConfExt;
+use crate::nginx::request::proxy::Proxy;
+use crate::nginx::stock::directives::first_field;
+use crate::nginx::stock::level::{has_expression, Level};
+use crate::nginx::stock::rewrite;
+use crate::warning::Warning;
+
+/// Warns of lines in a location with `clerk_proxy`.
+pub fn warn_of_location(cf: &mut ngx_conf_t, level: Level, proxy: &Proxy) {
+    let paths = paths(level, proxy);
+    let lines = rewrite::lines(cf, level);
+    let returns = lines.iter().any(|line| matches!(line, rewrite::Line::Return));
+    let rewrites = lines.iter().any(|line| changed(cf, line, &paths).is_some());
+    let files = first_field(cf, level, c"ngx_http_try_files_module", "try_files");
+    // SAFETY: the module's settings are a list of files, or null.
+    let tries = files.is_some_and(|field| !unsafe { field.cast::<*const u8>().read() }.is_null());
+    for (stands, line, effect) in [
+        (returns, "return", "answers before the Frontend API is asked"),
+        (rewrites, "rewrite", "changes paths, whose prefix is cut off without it"),
+        (tries, "try_files", "looks for files before the Frontend API is asked"),
+    ] {
+        if stands {
+            cf.warn(&Warning::Beside { line: line.to_owned(), effect });
+        }
+    }
+}
+
+/// Warns of lines in the server around a location.
+pub fn warn_of_server(cf: &mut ngx_conf_t, server: Level, level: Level, proxy: &Proxy) {
+    let paths = paths(level, proxy);
+    for line in rewrite::lines(cf, server) {
+        let (directive, path) = match line {
+            rewrite::Line::Return => ("return", paths.first().cloned()),
+            rewrite::Line::Rewrite(_) => ("rewrite", changed(cf, &line, &paths).cloned()),
+        };
+        if let Some(path) = path {
+            return cf.warn(&Warning::OfServer { directive, path });
+        }
+    }
+}
+
+/// The first of the paths that a `rewrite` is for.
+fn changed<'a>(cf: &ngx_conf_t, line: &rewrite::Line, paths: &'a [String]) -> Option<&'a String> {
+    let rewrite::Line::Rewrite(expression) = line else { return None };
+    paths.iter().find(|path| expression.matches(cf, path))
+}
+
+/// The paths that clerk-js and Clerk ask the location for.
+pub fn paths(level: Level, proxy: &Proxy) -> Vec<String> {
+    let (core, prefix) = (level.core(), String::from_utf8_lossy(&proxy.prefix));
+    let by_prefix = core.named() == 0 && !has_expression(core);
+    let name = core.name.as_bytes();
+    let all = KNOWN.iter().map(|known| format!("{prefix}{known}"));
+    all.filter(|path| !by_prefix || path.as_bytes().starts_with(name)).collect()
+}

@@ -1,0 +1,114 @@
+//! Regular expressions of the configuration, tried before any request comes; an nginx without PCRE has none.
+
+#[cfg(nginx_pcre)]
+pub use with_pcre::*;
+#[cfg(not(nginx_pcre))]
+pub use without_pcre::*;
+
+#[cfg(nginx_pcre)]
+mod with_pcre {
+    use std::ffi::c_void;
+
+    use crate::nginx::base::ffi::{
+        ngx_array_t, ngx_conf_t, ngx_http_core_loc_conf_t, ngx_http_regex_t,
+        ngx_http_script_regex_code_t, ngx_http_script_regex_start_code, ngx_regex_elt_t,
+        ngx_regex_exec_array, ngx_str_t,
+    };
+    use crate::nginx::base::status::OK;
+    use crate::nginx::stock::level::Level;
+
+    /// A compiled expression.
+    #[derive(Clone, Copy)]
+    pub struct Regex(*const ngx_http_regex_t);
+
+    impl Regex {
+        /// That of a location.
+        pub fn of(core: &ngx_http_core_loc_conf_t) -> Self {
+            Self(core.regex)
+        }
+
+        /// That of a `rewrite`, if the code at this place is of one; an `if` can have one as well.
+        ///
+        /// # Safety
+        ///
+        /// Code of the rewrite module begins there.
+        pub unsafe fn of_rewrite(code: *const c_void) -> Option<Self> {
+            // SAFETY: promised by the caller; the function at its front tells what it is.
+            unsafe {
+                let function = code.cast::<usize>().read();
+                let is_one = function == ngx_http_script_regex_start_code as *const () as usize;
+                let code = is_one.then(|| &*code.cast::<ngx_http_script_regex_code_t>());
+                code.filter(|code| code.test() == 0).map(|code| Self(code.regex))
+            }
+        }
+
+        /// Whether it matches the text.
+        pub fn matches(self, cf: &ngx_conf_t, text: &str) -> bool {
+            // SAFETY: null or an expression of the configuration, which lives as long as it.
+            let Some(regex) = (unsafe { self.0.as_ref() }) else { return false };
+            let mut element = ngx_regex_elt_t { regex: regex.regex, name: regex.name.data };
+            let mut list = ngx_array_t {
+                elts: (&raw mut element).cast(),
+                nelts: 1,
+                size: size_of::<ngx_regex_elt_t>(),
+                nalloc: 1,
+                pool: cf.pool,
+            };
+            let mut text = ngx_str_t { len: text.len(), data: text.as_ptr().cast_mut() };
+            // SAFETY: nginx reads a list of one expression and a text, and writes to a log if something is wrong with
+            // either.
+            unsafe { ngx_regex_exec_array(&raw mut list, &raw mut text, cf.log) == OK }
+        }
+    }
+
+    /// The locations with expressions in a block, in order, once nginx has sorted them.
+    pub fn locations(level: Level) -> impl Iterator<Item = &'static ngx_http_core_loc_conf_t> {
+        let mut next = level.core().regex_locations;
+        std::iter::from_fn(move || {
+            // SAFETY: null, or a list that ends with null, of locations that live as long as the configuration.
+            unsafe {
+                let found = next.as_ref()?.as_ref()?;
+                next = next.add(1);
+                Some(found)
+            }
+        })
+    }
+
+    /// Whether none of them is looked at once a request has this location.
+    pub fn is_final(core: &ngx_http_core_loc_conf_t) -> bool {
+        core.exact_match() == 1 || core.noregex() == 1
+    }
+}
+
+#[cfg(not(nginx_pcre))]
+mod without_pcre {
+    use std::ffi::c_void;
+
+    use crate::nginx::base::ffi::{ngx_conf_t, ngx_http_core_loc_conf_t};
+    use crate::nginx::stock::level::Level;
+
+    #[derive(Clone, Copy)]
+    pub struct Regex;
+
+    impl Regex {
+        pub fn of(_core: &ngx_http_core_loc_conf_t) -> Self {
+            Self
+        }
+
+        pub unsafe fn of_rewrite(_code: *const c_void) -> Option<Self> {
+            None
+        }
+
+        pub fn matches(self, _cf: &ngx_conf_t, _text: &str) -> bool {
+            false
+        }
+    }
+
+    pub fn locations(_level: Level) -> impl Iterator<Item = &'static ngx_http_core_loc_conf_t> {
+        std::iter::empty()
+    }
+
+    pub fn is_final(_core: &ngx_http_core_loc_conf_t) -> bool {
+        true
+    }
+}
