@@ -31,6 +31,7 @@
 //!                  request_headers     request headers that are not passed, or that the user should not set
 //!                  reply_headers       headers of outer blocks that may stand in replies
 //!                  client_ip           the client's address in what a CDN sends
+//!                  known_paths         paths that clerk-js and Clerk ask for
 //!                  upstream_uri        request URI ─► upstream URI
 //!                  hop_by_hop          headers that Connection names
 //!                  public_script       what a cache may keep
