@@ -30,7 +30,7 @@ pub static MODULE: LazyLock<PathBuf> = LazyLock::new(|| {
 });
 
 /// The nginx under test; not every user's PATH has Debian's place for it.
-static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| {
+pub static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| {
     std::env::var_os("CLERK_PROXY_TEST_NGINX").map_or("/usr/sbin/nginx".into(), PathBuf::from)
 });
 

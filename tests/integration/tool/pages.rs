@@ -8,7 +8,7 @@ use std::process::Command;
 
 use crate::kit::documents::{assert_is_sample, messages, page, Page, PAGES, ROOT};
 use crate::kit::fapi::Fapi;
-use crate::kit::harness::{Config, KEY, MODULE};
+use crate::kit::harness::{Config, KEY, MODULE, PROGRAM};
 
 /// The file that a link of the page leads to, and its anchor. Links to other places are not looked at.
 fn target<'a>(page: &Page, link: &'a str) -> Option<(String, &'a str)> {
@@ -212,6 +212,42 @@ fn a_reload_without_the_key_file() -> String {
     assert_eq!(nginx.get("/__clerk/v1").status, 200);
     assert_eq!(fapi.only().one("Clerk-Secret-Key"), KEY);
     nginx.error_log()
+}
+
+/// The words of nginx, of the module and of their libraries are in these files.
+fn programs() -> Vec<String> {
+    let libraries = Command::new("ldd").arg(&*PROGRAM).output().expect("ldd runs");
+    let libraries = String::from_utf8_lossy(&libraries.stdout).into_owned();
+    let libraries = libraries.split_whitespace().filter(|word| word.starts_with('/'));
+    let paths = libraries.map(Path::new).chain([PROGRAM.as_path(), MODULE.as_path()]);
+    let read = |path: &Path| fs::read(path).expect("a program");
+    let text = |path| String::from_utf8_lossy(&read(path)).into_owned();
+    paths.filter(|path| path.is_file()).map(text).collect()
+}
+
+/// What the table of failures quotes of the error log can be in one.
+#[test]
+fn messages_of_failures() {
+    let (_, table) = page("docs/operations.md").text.split_once("\n## Failures\n").expect("it");
+    let (table, _) = table.split_once("\n## ").expect("its end");
+    let programs = programs();
+    let known = |words: &str| programs.iter().any(|program| program.contains(words));
+    let rows = table.lines().filter(|line| line.starts_with("| ")).skip(1);
+    let logs = rows.filter_map(|row| row.split(" | ").nth(2));
+    let quoted = logs.flat_map(|log| log.split('`').skip(1).step_by(2));
+    let mut found = 0;
+    for text in quoted {
+        // nginx puts these together with addresses, numbers and what it was doing.
+        let text = text.replace("[2001:db8::1]:443", "%V").replace("while ", "…");
+        for words in text.split(['…', '(', ')']).map(|words| words.trim_matches([' ', '"', ',']))
+        {
+            let words =
+                words.trim_start_matches(|c: char| c.is_ascii_digit()).trim_start_matches(": ");
+            assert!(words.len() < 8 || known(words), "{words} in {text}");
+            found += 1;
+        }
+    }
+    assert!(found > 40, "{found}");
 }
 
 /// The table of findings in the script, with words in place of its variables.
