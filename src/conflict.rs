@@ -76,7 +76,7 @@ impl fmt::Display for Conflict {
             ),
             Self::ServerName { url, name } => write!(
                 f,
-                "\"$server_name\" in URL \"{}\" of \"clerk_proxy\" is \"{}\" here, which is no host, write the \
+                "\"$server_name\" in URL \"{}\" of \"clerk_proxy\" is \"{}\" here, which is not a host, write the \
                  host of the proxy URL",
                 shown(url),
                 shown(name)

@@ -110,7 +110,7 @@ impl Misfit {
     /// Its effect, as a part of a sentence.
     pub fn effect(self) -> &'static str {
         match self {
-            Self::Host => "is no name of the Frontend API",
+            Self::Host => "does not name the Frontend API",
             Self::Connection => "ends or switches connections that should be kept",
             Self::Clients => "replaces what clients say to the Frontend API",
         }

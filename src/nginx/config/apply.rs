@@ -229,7 +229,7 @@ impl Block<'_> {
             // Other values add up with ours.
             "proxy_redirect" => ("proxy_redirect off", "lets redirects leave the proxy URL"),
             "expires" if self.stock.keeps_replies(self.level) => {
-                ("expires", "has replies kept that are for one user")
+                ("expires", "lets caches keep replies for one user")
             }
             _ => return,
         };

@@ -8,7 +8,7 @@ use crate::kit::printed::{expect, location, warn, LINE};
 fn request_headers_of_a_pasted_block() {
     let host = |value: &str| {
         format!(
-            "\"proxy_set_header Host {value}\" beside \"clerk_proxy\" is no name of the Frontend API, remove it"
+            "\"proxy_set_header Host {value}\" beside \"clerk_proxy\" does not name the Frontend API, remove it"
         )
     };
     let connection = |value: &str| {
@@ -55,7 +55,7 @@ fn lines_that_undo_a_part_of_it() {
     let text =
         |line: &str, effect: &str| format!("\"{line}\" beside \"clerk_proxy\" {effect}, remove it");
     let contradicts = "contradicts what the Frontend API says of its replies";
-    let kept = text("expires", "has replies kept that are for one user");
+    let kept = text("expires", "lets caches keep replies for one user");
     for (line, message) in [
         ("proxy_redirect off", text("proxy_redirect off", "lets redirects leave the proxy URL")),
         ("expires 1h", kept.clone()),
@@ -131,7 +131,7 @@ fn variables_that_are_no_host() {
         ("server_name ~^(?<x>.+)$;", "~^(?<x>.+)$"),
     ] {
         let message = format!(
-            "\"$server_name\" in URL \"{url}\" of \"clerk_proxy\" is \"{name}\" here, which is no host, write the host \
+            "\"$server_name\" in URL \"{url}\" of \"clerk_proxy\" is \"{name}\" here, which is not a host, write the host \
              of the proxy URL"
         );
         expect(&server(line), 6, &message);
