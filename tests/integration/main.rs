@@ -1,5 +1,8 @@
 //! Tests of the module in a real nginx, against a stand-in of the Frontend API.
 
+// Tables and stories are read from top to bottom; the limit is for the product.
+#![allow(clippy::too_many_lines)]
+
 /// What tests are made of: nginx, stand-ins of the Frontend API and of what is around it, checks.
 mod kit {
     pub mod assert;

@@ -14,7 +14,7 @@ use crate::nginx::stock::directives::first_field;
 use crate::nginx::stock::level::Level;
 use crate::warning::Warning;
 
-/// The directives in force in a location that answer with 401.
+/// The effective directives of a location that answer 401.
 pub fn unauthorized(cf: &ngx_conf_t, level: Level) -> Vec<&'static str> {
     let mut found = Vec::new();
     let realm = first_field(cf, level, c"ngx_http_auth_basic_module", "auth_basic");

@@ -2,9 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::env;
 use std::num::NonZeroU16;
-use std::path::Path;
 
 use crate::buffer_sizes::Sizes;
 use crate::client_ip::Form;
@@ -28,7 +26,8 @@ use crate::nginx::stock::settings::UserSettings;
 use crate::nginx::stock::tls_context::{self, Shared};
 use crate::nginx::upstream::blocks;
 use crate::nginx::upstream::implicit::{keeps_connections, Upstreams};
-use crate::recipe::{self, Class, CANNOT_BE_INHERITED, CA_BUNDLES, KEEPALIVE, RECIPE};
+use crate::proxy_url::ProxyUrl;
+use crate::recipe::{self, Class, CANNOT_BE_INHERITED, KEEPALIVE, RECIPE};
 use crate::recipe_values::Values;
 use crate::warning::Warning;
 
@@ -47,7 +46,7 @@ pub struct Block<'a> {
     pub stock: &'a Stock,
     /// The location.
     pub level: Level,
-    /// What is in force for it.
+    /// The effective line.
     pub line: &'a Effective,
     /// Where its `clerk_proxy` line stands.
     pub place: Place,
@@ -64,39 +63,25 @@ impl Block<'_> {
         common: &mut Common,
     ) -> Result<Proxy, Stop> {
         guard::inject_fault("apply");
-        let core = self.level.core();
         let line = self.line;
-        // A handler that was set after ours would win silently.
-        if !is_same(core.handler, Some(handler::content_handler)) {
-            return Err(Conflict::OtherHandler { location: location_name(core) }.into());
-        }
-        if line.origin.tls && !self.stock.has("proxy_ssl_verify") {
-            return Err(Failure::MissingModule("ngx_http_ssl_module").into());
-        }
-        let in_force = self.written_here.within(outer);
-        for &directive in CANNOT_BE_INHERITED {
-            let here = self.stock.is_set(self.written_here, directive);
-            if !here && self.stock.is_set(&in_force, directive) {
-                return Err(Conflict::Inherited { directive }.into());
-            }
-        }
+        let effective = self.written_here.within(outer);
+        self.check(&effective)?;
         let in_block = blocks::is_block(cf, &line.origin);
-        let ca_bundle =
-            if self.needs_ca_bundle() { find_ca_bundle(line, in_block)? } else { String::new() };
+        let ca_bundle = self.ca_bundle(in_block)?;
         let values = Values {
             line,
             in_block,
             verified: !self.stock.is_off(self.written_here, "proxy_ssl_verify"),
             ca_bundle: &ca_bundle,
-            buffers: Sizes::beside(self.stock.sizes(&in_force)),
+            buffers: Sizes::beside(self.stock.sizes(&effective)),
         };
         let zone = cache_rules::take(self.stock, self.level);
         if zone.is_some() {
             cache_rules::check(self.stock, self.written_here)?;
         }
-        self.set_request_headers(cf, &values, &in_force)?;
+        self.set_request_headers(cf, &values, &effective)?;
         self.take_reply_headers(cf, outer)?;
-        self.set_lines(cf, &values, &in_force, zone.is_some())?;
+        self.set_lines(cf, &values, &effective, zone.is_some())?;
         // What connections are made with, now that the recipe is in it.
         let settings = self.stock.written_in(self.level).within(outer);
         let connection = self.stock.connection(&settings, line.origin.tls);
@@ -112,10 +97,9 @@ impl Block<'_> {
         let cache = zone.map(|zone| self.cache(cf, &zone, proxy)).transpose()?;
         let keepalive = usize::from(line.keepalive.map_or(KEEPALIVE, NonZeroU16::get));
         let warm = can_wait.then(|| (upstream, keepalive.min(line.warm.into())));
-        // An inherited error_page, which most distributions have, must not answer clerk-js; one of the
-        // location's own does. An empty list of our own is inherited by nobody's.
         let core = self.level.core();
         if core.error_pages.is_null() {
+            // Most distributions have an `error_page`. An empty list keeps it from answering clerk-js.
             core.error_pages =
                 Pool::from(&*cf).array::<ngx_http_err_page_t>(&[]).ok_or(NO_MEMORY)?;
         }
@@ -128,25 +112,54 @@ impl Block<'_> {
             place: self.place,
             context,
             unauthorized: RefCell::default(),
-            url: if line.url.has_variables() {
-                Some((line.url.clone(), Expression::compile(cf, line.url.as_str())?))
-            } else {
-                None
-            },
-            key: match &line.key {
-                Key::Expression(text) => Some(Expression::compile(cf, text)?),
-                Key::Known(_) => None,
-            },
-            client_ip: match &line.client_ip {
-                Some(text) => Some((Form::of(text), Expression::compile(cf, text)?)),
-                None => None,
-            },
+            url: self.url(cf)?,
+            key: self.key(cf)?,
+            client_ip: self.client_ip(cf)?,
             warm,
-            streams: !self.stock.is_set(&in_force, "proxy_request_buffering"),
+            streams: !self.stock.is_set(&effective, "proxy_request_buffering"),
             tls: line.origin.tls,
         };
         self.warn(cf, in_block, verified);
         Ok(proxy)
+    }
+
+    /// Checks what stands beside the line and around it.
+    fn check(&self, effective: &UserSettings) -> Result<(), Stop> {
+        let core = self.level.core();
+        // A handler that was set after ours would win silently.
+        if !is_same(core.handler, Some(handler::content_handler)) {
+            return Err(Conflict::OtherHandler { location: location_name(core) }.into());
+        }
+        if self.line.origin.tls && !self.stock.has("proxy_ssl_verify") {
+            return Err(Failure::MissingModule("ngx_http_ssl_module").into());
+        }
+        let is_inherited = |name: &str| {
+            !self.stock.is_set(self.written_here, name) && self.stock.is_set(effective, name)
+        };
+        match CANNOT_BE_INHERITED.iter().find(|name| is_inherited(name)) {
+            Some(directive) => Err(Conflict::Inherited { directive }.into()),
+            None => Ok(()),
+        }
+    }
+
+    /// The proxy URL, if its host contains variables.
+    fn url(&self, cf: &mut ngx_conf_t) -> Result<Option<(ProxyUrl, Expression)>, Stop> {
+        let url = Some(&self.line.url).filter(|url| url.has_variables());
+        url.map(|url| Ok((url.clone(), Expression::compile(cf, url.as_str())?))).transpose()
+    }
+
+    /// The key, if it contains variables.
+    fn key(&self, cf: &mut ngx_conf_t) -> Result<Option<Expression>, Stop> {
+        match &self.line.key {
+            Key::Expression(text) => Expression::compile(cf, text).map(Some),
+            Key::Known(_) => Ok(None),
+        }
+    }
+
+    /// The client's address, unless it is that of the connection.
+    fn client_ip(&self, cf: &mut ngx_conf_t) -> Result<Option<(Form, Expression)>, Stop> {
+        let text = self.line.client_ip.as_ref();
+        text.map(|text| Ok((Form::of(text), Expression::compile(cf, text)?))).transpose()
     }
 
     /// Warns of connections that others may read or answer.
@@ -191,14 +204,14 @@ impl Block<'_> {
         &self,
         cf: &mut ngx_conf_t,
         values: &Values,
-        in_force: &UserSettings,
+        effective: &UserSettings,
         with_cache: bool,
     ) -> Result<(), Stop> {
         let mut seen = Vec::new();
         for entry in RECIPE.iter().filter(|entry| entry.directive != "proxy_set_header") {
             let user = match entry.class {
                 Class::Contract | Class::Cache => self.written_here,
-                Class::Tuning => in_force,
+                Class::Tuning => effective,
             };
             let of_cache = entry.class == Class::Cache;
             let skip = (entry.tls && !self.line.origin.tls)
@@ -274,22 +287,4 @@ impl Block<'_> {
         }
         Ok((delegate, name))
     }
-
-    fn needs_ca_bundle(&self) -> bool {
-        let set = |name| self.stock.is_set(self.written_here, name);
-        let unverified = self.stock.is_off(self.written_here, "proxy_ssl_verify");
-        self.line.origin.tls && !unverified && !set("proxy_ssl_trusted_certificate")
-    }
-}
-
-fn find_ca_bundle(line: &Effective, in_block: bool) -> Result<String, Failure> {
-    // As with OpenSSL itself, the variable stands for all other places.
-    let named = env::var("SSL_CERT_FILE").ok();
-    let places = match &named {
-        Some(path) => &[path.as_str()][..],
-        None => CA_BUNDLES,
-    };
-    let found = places.iter().find(|path| Path::new(path).is_file());
-    let host = || line.origin.tls_name(in_block).to_owned();
-    found.map(|&path| path.to_owned()).ok_or_else(|| Failure::NoCaBundle { host: host() })
 }

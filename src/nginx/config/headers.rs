@@ -18,10 +18,10 @@ impl Block<'_> {
         &self,
         cf: &mut ngx_conf_t,
         values: &Values,
-        in_force: &UserSettings,
+        effective: &UserSettings,
     ) -> Result<(), Stop> {
         let own = self.stock.is_set(self.written_here, "proxy_set_header");
-        let user = self.stock.headers(in_force);
+        let user = self.stock.headers(effective);
         for (name, value) in &user {
             if own {
                 self.check_request_header(cf, name, value)?;

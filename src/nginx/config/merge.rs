@@ -36,23 +36,23 @@ pub fn merge(cf: &mut ngx_conf_t, outer: &Location, own: &Location) -> Result<()
         let _ = main.stock.set(Stock::find(cf)?.into());
     }
     let Some(stock) = main.stock.get() else { return Ok(()) };
-    if outer.in_force.is_none() {
+    if outer.effective.is_none() {
         // The `http` block is merged into servers and never on its own.
-        outer.in_force = main.http.get().map(|http| stock.written_in(http).into());
+        outer.effective = main.http.get().map(|http| stock.written_in(http).into());
     }
     let level = Level::read(cf)?;
     let written_here = stock.written_in(level);
-    let in_force = written_here.within(outer.in_force.as_deref());
+    let effective = written_here.within(outer.effective.as_deref());
     // Most blocks add nothing: they share what they inherit.
-    own.in_force = match &outer.in_force {
-        Some(shared) if **shared == in_force => Some(Rc::clone(shared)),
-        _ => Some(Rc::new(in_force)),
+    own.effective = match &outer.effective {
+        Some(shared) if **shared == effective => Some(Rc::clone(shared)),
+        _ => Some(Rc::new(effective)),
     };
     let Some(written) = own.written.take() else { return inherit(cf, level, outer, own) };
     let place = written.place;
-    let (outer_settings, defaults) = (outer.in_force.as_deref(), &own.defaults);
+    let (outer_settings, defaults) = (outer.effective.as_deref(), &own.defaults);
     let proxy = cf.at(place, "", |cf| {
-        let line = in_force_with(cf, written, defaults)?;
+        let line = effective_with(cf, written, defaults)?;
         let block = Block { stock, level, line: &line, place, written_here: &written_here };
         let proxy = block.apply(cf, outer_settings, &mut main.common.borrow_mut());
         citation::cite(cf, place, proxy)
@@ -87,7 +87,7 @@ fn inherit(
 }
 
 /// A line together with what others say, and with the defaults.
-fn in_force_with(
+fn effective_with(
     cf: &mut ngx_conf_t,
     written: Written,
     defaults: &Defaults,

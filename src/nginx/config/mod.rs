@@ -3,6 +3,7 @@
 
 pub mod advice;
 pub mod apply;
+pub mod ca_bundle;
 pub mod cache_rules;
 pub mod citation;
 pub mod earlier;

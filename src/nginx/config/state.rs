@@ -63,7 +63,7 @@ pub struct LocConf {
     /// What requests need.
     pub proxy: Option<Rc<Proxy>>,
     /// What the user wrote in this block and around it.
-    pub in_force: Option<Rc<UserSettings>>,
+    pub effective: Option<Rc<UserSettings>>,
     /// The nearest location around this block, or itself, that has a `clerk_proxy`.
     pub inside: Option<Rc<Proxy>>,
     /// Where the block begins.

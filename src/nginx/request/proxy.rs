@@ -55,7 +55,7 @@ pub struct Proxy {
     pub place: Place,
     /// The TLS context, where connections are verified.
     pub context: Option<Shared>,
-    /// The directives in force that answer with 401, each told of once.
+    /// The effective directives that answer 401 and were warned about already.
     pub unauthorized: RefCell<HashSet<&'static str>>,
     /// The proxy URL, where its host holds variables.
     pub url: Option<(ProxyUrl, Expression)>,

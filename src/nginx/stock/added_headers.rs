@@ -57,8 +57,8 @@ impl Stock {
         is_meant: impl Fn(&[u8]) -> bool,
     ) -> Result<(), Stop> {
         let [name, inherit] = directives;
-        let in_force = own.within(Some(outer));
-        let inherits = self.words(&in_force, inherit).map_or(ON, |words| words[0]);
+        let effective = own.within(Some(outer));
+        let inherits = self.words(&effective, inherit).map_or(ON, |words| words[0]);
         let from = self.words(outer, name).map_or(0, |words| words[0]);
         let mine = self.words(own, name).map_or(0, |words| words[0]);
         if from == 0

@@ -22,7 +22,7 @@ pub type Words = [usize; 2];
 pub struct UserSettings(Vec<Option<Words>>);
 
 impl UserSettings {
-    /// What is in force in a block: its own settings, and those of the blocks around it for the rest.
+    /// The effective settings of a block: its own, and for the rest those of the blocks around it.
     pub fn within(&self, outer: Option<&Self>) -> Self {
         let outer = outer.map_or(&[][..], |outer| &outer.0);
         let own = self.0.iter().enumerate();
@@ -156,7 +156,7 @@ impl Stock {
         settings.0.get(at).copied().flatten()
     }
 
-    /// The `proxy_set_header` lines in force.
+    /// The effective `proxy_set_header` lines.
     pub fn headers(&self, settings: &UserSettings) -> Vec<(String, Vec<u8>)> {
         let Some(words) = self.words(settings, "proxy_set_header") else { return Vec::new() };
         let name = |pair: &ngx_keyval_t| String::from_utf8_lossy(pair.key.as_bytes()).into_owned();

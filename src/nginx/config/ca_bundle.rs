@@ -1,0 +1,28 @@
+//! The system's CA certificates, with which the Frontend API is verified.
+
+use std::env;
+use std::path::Path;
+
+use crate::failure::Failure;
+use crate::nginx::config::apply::Block;
+use crate::recipe::CA_BUNDLES;
+
+impl Block<'_> {
+    /// The file of CA certificates; empty if the location needs none or names its own.
+    pub fn ca_bundle(&self, in_block: bool) -> Result<String, Failure> {
+        let origin = &self.line.origin;
+        let verifies = origin.tls && !self.stock.is_off(self.written_here, "proxy_ssl_verify");
+        if !verifies || self.stock.is_set(self.written_here, "proxy_ssl_trusted_certificate") {
+            return Ok(String::new());
+        }
+        // As in OpenSSL, the variable replaces all other places.
+        let named = env::var("SSL_CERT_FILE").ok();
+        let places = match &named {
+            Some(path) => &[path.as_str()][..],
+            None => CA_BUNDLES,
+        };
+        let found = places.iter().find(|path| Path::new(path).is_file());
+        let error = || Failure::NoCaBundle { host: origin.tls_name(in_block).to_owned() };
+        found.map(|&path| path.to_owned()).ok_or_else(error)
+    }
+}
