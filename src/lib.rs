@@ -17,7 +17,8 @@
 //!                  error               what `nginx -t` fails for: mistakes in the words of our directives
 //!                  conflict            and around a `clerk_proxy` line
 //!                  failure             and what this system or this nginx lacks
-//!                  warning             what works and will hurt
+//!                  warning             what works and will cause trouble
+//!                  neighbour           and what stands around a `clerk_proxy` line and works against it
 //!                  location            whether a location is that of the public URL
 //!                  proxy_url           the public URL
 //!                  frontend_api        where the Frontend API is
@@ -60,6 +61,7 @@ mod http_url;
 mod key_source;
 mod known_paths;
 mod location;
+mod neighbour;
 mod proxy_url;
 mod public_script;
 mod recipe;

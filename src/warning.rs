@@ -24,14 +24,6 @@ pub enum Warning {
     PlainUpstream { server: String },
     /// Request headers are logged.
     DebugLog,
-    /// A directive that answers 401.
-    Unauthorized { directive: &'static str },
-    /// A line of the server that takes requests away from the location.
-    OfServer { directive: &'static str, path: String },
-    /// Another location takes a path; `better` is the name that could have it.
-    Taken { by: String, place: String, path: String, better: Option<String> },
-    /// A line of the location that undoes a part of what `clerk_proxy` is for.
-    Beside { line: String, effect: &'static str },
     /// nginx was built without the module that keeps connections.
     NoKeepalive,
     /// A name that cannot be resolved now.
@@ -76,30 +68,6 @@ impl fmt::Display for Warning {
                 "\"error_log\" at level \"debug\" shows the secret key of \"clerk_proxy\" in this nginx, \
                  which is built with debugging, write \"info\"",
             ),
-            Self::Unauthorized { directive } => write!(
-                f,
-                "\"{directive}\" applies to \"clerk_proxy\" and answers 401, which signs users out, \
-                 write \"{directive} off\" in this location"
-            ),
-            Self::OfServer { directive, path } => write!(
-                f,
-                "\"{directive}\" in the server takes \"{}\" away from \"clerk_proxy\", move it to \"location /\"",
-                shown(path)
-            ),
-            Self::Taken { by, place, path, better } => {
-                write!(
-                    f,
-                    "location \"{by}\" in {place} takes \"{}\" away from \"clerk_proxy\", write ",
-                    shown(path)
-                )?;
-                match better {
-                    Some(name) => write!(f, "\"location ^~ {name}\""),
-                    None => f.write_str("that location behind this one"),
-                }
-            }
-            Self::Beside { line, effect } => {
-                write!(f, "\"{}\" beside \"clerk_proxy\" {effect}, remove it", shown(line))
-            }
             Self::NoKeepalive => f.write_str(
                 "each request of \"clerk_proxy\" makes a connection of its own, since this nginx was built \
                  without ngx_http_upstream_keepalive_module, build it with that",

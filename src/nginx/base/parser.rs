@@ -13,7 +13,6 @@ use crate::nginx::base::ffi::{
 };
 use crate::nginx::base::plain::Plain;
 use crate::nginx::base::pool::Pool;
-use crate::warning::Warning;
 
 /// Why a configuration callback stops.
 #[derive(Debug)]
@@ -92,7 +91,7 @@ pub trait ConfExt {
     /// Logs a mistake as `[emerg]`.
     fn emerg(&mut self, message: &str);
     /// Logs a warning.
-    fn warn(&mut self, warning: &Warning);
+    fn warn(&mut self, warning: &dyn fmt::Display);
 }
 
 impl ConfExt for ngx_conf_t {
@@ -155,7 +154,7 @@ impl ConfExt for ngx_conf_t {
         log(self, NGX_LOG_EMERG, message);
     }
 
-    fn warn(&mut self, warning: &Warning) {
+    fn warn(&mut self, warning: &dyn fmt::Display) {
         log(self, NGX_LOG_WARN, &warning.to_string());
     }
 }

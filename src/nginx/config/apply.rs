@@ -10,6 +10,7 @@ use crate::conflict::Conflict;
 use crate::directive::Effective;
 use crate::failure::Failure;
 use crate::key_source::Key;
+use crate::neighbour::Neighbour;
 use crate::nginx::base::expression::Expression;
 use crate::nginx::base::ffi::{ngx_conf_t, ngx_http_err_page_t, ngx_http_handler_pt};
 use crate::nginx::base::guard;
@@ -246,7 +247,7 @@ impl Block<'_> {
             }
             _ => return,
         };
-        cf.warn(&Warning::Beside { line: line.to_owned(), effect });
+        cf.warn(&Neighbour::Beside { line: line.to_owned(), effect });
     }
 
     /// Sets a directive with arguments of the recipe.

@@ -1,13 +1,13 @@
 //! What answers requests of a location, or changes them, before `clerk_proxy` is asked.
 
 use crate::known_paths::KNOWN;
+use crate::neighbour::Neighbour;
 use crate::nginx::base::ffi::ngx_conf_t;
 use crate::nginx::base::parser::ConfExt;
 use crate::nginx::request::proxy::Proxy;
 use crate::nginx::stock::directives::first_field;
 use crate::nginx::stock::level::{has_expression, Level};
 use crate::nginx::stock::rewrite;
-use crate::warning::Warning;
 
 /// Warns of lines in a location with `clerk_proxy`.
 pub fn warn_of_location(cf: &mut ngx_conf_t, level: Level, proxy: &Proxy) {
@@ -24,7 +24,7 @@ pub fn warn_of_location(cf: &mut ngx_conf_t, level: Level, proxy: &Proxy) {
         (tries, "try_files", "looks for files before the Frontend API is asked"),
     ] {
         if stands {
-            cf.warn(&Warning::Beside { line: line.to_owned(), effect });
+            cf.warn(&Neighbour::Beside { line: line.to_owned(), effect });
         }
     }
 }
@@ -38,7 +38,7 @@ pub fn warn_of_server(cf: &mut ngx_conf_t, server: Level, level: Level, proxy: &
             rewrite::Line::Rewrite(_) => ("rewrite", changed(cf, &line, &paths).cloned()),
         };
         if let Some(path) = path {
-            return cf.warn(&Warning::OfServer { directive, path });
+            return cf.warn(&Neighbour::OfServer { directive, path });
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The request headers of a location, and what outer blocks may add to its replies.
 
 use crate::conflict::Conflict;
+use crate::neighbour::Neighbour;
 use crate::nginx::base::ffi::ngx_conf_t;
 use crate::nginx::base::parser::{ConfExt, Stop};
 use crate::nginx::config::apply::Block;
@@ -10,7 +11,6 @@ use crate::recipe;
 use crate::recipe_values::Values;
 use crate::reply_headers::{is_harmless, is_of_reply};
 use crate::request_headers::misfit;
-use crate::warning::Warning;
 
 impl Block<'_> {
     /// The user's own headers and those of the contract.
@@ -51,7 +51,7 @@ impl Block<'_> {
         let value = String::from_utf8_lossy(value);
         if let Some(misfit) = misfit(name, &value, self.line.url.authority()) {
             let line = misfit.line(name, &value);
-            cf.warn(&Warning::Beside { line, effect: misfit.effect() });
+            cf.warn(&Neighbour::Beside { line, effect: misfit.effect() });
         }
         Ok(())
     }
@@ -66,7 +66,7 @@ impl Block<'_> {
             if is_of_reply(&name) && !is_harmless(&name, &value) {
                 let line = format!("add_header {name}");
                 let effect = "contradicts what the Frontend API says of its replies";
-                cf.warn(&Warning::Beside { line, effect });
+                cf.warn(&Neighbour::Beside { line, effect });
             }
         }
         let Some(outer) = outer else { return Ok(()) };

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 use crate::conflict::Conflict;
+use crate::neighbour::Neighbour;
 use crate::nginx::base::ffi::ngx_conf_t;
 use crate::nginx::base::module::Conf;
 use crate::nginx::base::parser::{ConfExt, Stop};
@@ -14,7 +15,6 @@ use crate::nginx::request::proxy::Proxy;
 use crate::nginx::stock::level::{has_expression, is_same, location_name, Level};
 use crate::nginx::stock::location_tree::Tree;
 use crate::nginx::stock::regex::{self, Regex};
-use crate::warning::Warning;
 
 /// Looks at all of them, and has them answer for their names without the slash at the end, too.
 pub fn finish(cf: &mut ngx_conf_t) -> Result<(), Stop> {
@@ -61,7 +61,7 @@ fn warn(cf: &mut ngx_conf_t, level: Level, proxy: &Rc<Proxy>, told: &mut HashSet
                 continue;
             };
             if told.insert(std::ptr::from_ref(other).addr()) {
-                cf.warn(&Warning::Taken {
+                cf.warn(&Neighbour::Taken {
                     by: location_name(other),
                     place: place.to_string(),
                     path: path.clone(),

@@ -9,6 +9,7 @@ use std::rc::Rc;
 use crate::conflict::Conflict;
 use crate::directive::Effective;
 use crate::key_source::{Key, Source};
+use crate::neighbour::Neighbour;
 use crate::nginx::base::ffi::ngx_conf_t;
 use crate::nginx::base::module::Conf;
 use crate::nginx::base::parser::{ConfExt, Stop};
@@ -22,7 +23,6 @@ use crate::nginx::stock::level::{self, is_same, location_name, Level};
 use crate::nginx::stock::tls_context;
 use crate::nginx::upstream::blocks;
 use crate::nginx::upstream::wanted::Wanted;
-use crate::warning::Warning;
 
 /// Applies the recipe to one block; blocks around it come first.
 pub fn merge(cf: &mut ngx_conf_t, outer: &Location, own: &Location) -> Result<(), Stop> {
@@ -126,7 +126,7 @@ pub fn complete(cf: &mut ngx_conf_t, _outer: &RequestConf, own: &RequestConf) ->
         // `if` and `limit_except` inherit what was said already.
         if proxy.unauthorized.borrow_mut().insert(directive) {
             cf.at(proxy.place, "", |cf| {
-                cf.warn(&Warning::Unauthorized { directive });
+                cf.warn(&Neighbour::Unauthorized { directive });
                 Ok(())
             })?;
         }
