@@ -5,7 +5,7 @@ use std::ffi::c_char;
 use crate::nginx::base::ffi::{
     ngx_http_request_t, ngx_log_error_core, ngx_log_t, ngx_uint_t, NGX_LOG_ERR,
 };
-use crate::nginx::base::process;
+use crate::nginx::base::{process, request};
 
 /// Logs what is wrong with a request.
 pub fn error(r: &ngx_http_request_t, text: &str) {
@@ -14,8 +14,7 @@ pub fn error(r: &ngx_http_request_t, text: &str) {
 
 /// Logs what concerns a request.
 pub fn of_request(r: &ngx_http_request_t, level: u32, text: &str) {
-    // SAFETY: a request has a connection with a log.
-    write(unsafe { (*r.connection).log }, level, text);
+    write(request::client(r).log, level, text);
 }
 
 /// Logs what concerns no request.

@@ -3,6 +3,7 @@
 pub mod cached;
 pub mod callback;
 pub mod clock;
+pub mod connection;
 pub mod expression;
 pub mod ffi;
 pub mod guard;
@@ -13,6 +14,7 @@ pub mod parser;
 pub mod plain;
 pub mod pool;
 pub mod process;
+pub mod request;
 pub mod reserve;
 pub mod status;
 pub mod timer;

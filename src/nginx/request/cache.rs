@@ -8,7 +8,7 @@ use std::ptr;
 use crate::nginx::base::ffi::{
     ngx_http_request_t, ngx_int_t, NGX_HTTP_GET, NGX_HTTP_HEAD, NGX_HTTP_INTERNAL_SERVER_ERROR,
 };
-use crate::nginx::base::{cached, guard, headers};
+use crate::nginx::base::{cached, guard, headers, request};
 use crate::nginx::request::notes::{note, noted, Note};
 use crate::nginx::request::passing::hash;
 use crate::nginx::request::proxy::{self, Cache, Proxy};
@@ -55,9 +55,7 @@ pub fn zone<'a>(r: &'a mut ngx_http_request_t, proxy: &Proxy) -> Option<&'a [u8]
 
 /// Whether the reply to a request, if there is a cache for it, must not be kept, as `proxy_no_cache` asks.
 pub fn must_not_keep(r: &mut ngx_http_request_t, proxy: &Proxy) -> bool {
-    // SAFETY: null or the request's upstream, which lives as long as it.
-    let (Some(seconds), Some(upstream)) = (cached::seconds(r), unsafe { r.upstream.as_ref() })
-    else {
+    let (Some(seconds), Some(upstream)) = (cached::seconds(r), request::upstream(r)) else {
         return false;
     };
     let Some(cache) = &proxy.cache else { return true };

@@ -12,7 +12,7 @@ use crate::nginx::base::ffi::{
 };
 use crate::nginx::base::pool::Pool;
 use crate::nginx::base::status::{ERROR, OK};
-use crate::nginx::base::{cached, guard, headers};
+use crate::nginx::base::{cached, guard, headers, request};
 use crate::nginx::request::notes::{note, noted, Note};
 use crate::nginx::request::proxy;
 
@@ -58,8 +58,7 @@ unsafe extern "C" fn header_filter(r: *mut ngx_http_request_t) -> ngx_int_t {
 /// `err_status` alone does not tell, since an `error_page` can lead here with it set; nor do the flags of the
 /// request, which bindgen looks for at the wrong place where a newer nginx has them begin inside of a word.
 fn answered_by<'a>(r: &ngx_http_request_t) -> Option<&'a mut ngx_http_upstream_t> {
-    // SAFETY: null or the request's upstream, which lives as long as it.
-    let upstream = unsafe { r.upstream.as_mut() }?;
+    let upstream = request::upstream(r)?;
     // nginx clears what was noted before a filter, such as that of ranges, has it answer in place of a reply.
     let meant = r.err_status == 0 || noted(r) == Note::ByErrorPage;
     // nginx takes the cleanup away before it makes an error of its own; a reply from the cache needs none.

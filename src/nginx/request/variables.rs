@@ -11,7 +11,7 @@ use crate::nginx::base::ffi::{
 use crate::nginx::base::parser::{ConfExt, Stop, NO_MEMORY};
 use crate::nginx::base::pool::Pool;
 use crate::nginx::base::status::{ERROR, OK};
-use crate::nginx::base::{expression, guard};
+use crate::nginx::base::{expression, guard, request};
 use crate::nginx::request::proxy::{self, Proxy};
 use crate::nginx::request::{cache, uri};
 use crate::upstream_uri::UpstreamUri;
@@ -106,8 +106,7 @@ fn address(r: &mut ngx_http_request_t, proxy: &Proxy) -> Option<Value> {
         Some((ip.as_ptr(), ip.len()))
     });
     let (data, len) = said.unwrap_or_else(|| {
-        // SAFETY: a request has a connection, whose text of the peer's address lives as long as it.
-        let text = unsafe { (*r.connection).addr_text };
+        let text = request::client(r).addr_text;
         (text.data.cast_const(), if text.as_bytes().starts_with(b"unix:") { 0 } else { text.len })
     });
     let ip = ngx_str_t { len, data: data.cast_mut() };

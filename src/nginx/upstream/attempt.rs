@@ -7,6 +7,7 @@ use std::ptr;
 use std::rc::Rc;
 
 use crate::nginx::base::clock::now;
+use crate::nginx::base::connection::Connection;
 use crate::nginx::base::ffi::{
     ngx_connection_log_error_e_NGX_ERROR_ERR, ngx_connection_t, ngx_create_pool, ngx_destroy_pool,
     ngx_event_connect_peer, ngx_event_t, ngx_handle_read_event, ngx_http_request_t,
@@ -291,8 +292,7 @@ impl Drop for Attempt {
                 let state = if self.failed { NGX_PEER_FAILED } else { 0 };
                 free(peer, (*peer).data, state as ngx_uint_t);
             }
-            let c = (*peer).connection;
-            if !c.is_null() {
+            if let Some(c) = Connection::of(&*peer) {
                 tls_client::close(c);
             }
             ngx_destroy_pool(self.pool);

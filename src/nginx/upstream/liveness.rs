@@ -6,19 +6,19 @@
 
 use std::cell::Cell;
 use std::ffi::{c_int, c_void};
-use std::mem::offset_of;
+use std::mem::{self, offset_of};
 use std::ptr;
 use std::rc::Rc;
 
 use crate::nginx::base::clock::now;
+use crate::nginx::base::connection::Connection;
 use crate::nginx::base::ffi::{
-    ngx_atomic_uint_t, ngx_chain_t, ngx_connection_counter, ngx_connection_t,
-    ngx_event_free_peer_pt, ngx_event_get_peer_pt, ngx_http_request_t, ngx_http_upstream_t,
-    ngx_int_t, ngx_msec_t, ngx_output_chain_filter_pt, ngx_peer_connection_t, ngx_uint_t, NGX_DONE,
-    NGX_PEER_FAILED,
+    ngx_atomic_uint_t, ngx_chain_t, ngx_connection_counter, ngx_event_free_peer_pt,
+    ngx_event_get_peer_pt, ngx_http_request_t, ngx_http_upstream_t, ngx_int_t, ngx_msec_t,
+    ngx_output_chain_filter_pt, ngx_peer_connection_t, ngx_uint_t, NGX_DONE, NGX_PEER_FAILED,
 };
-use crate::nginx::base::guard;
 use crate::nginx::base::status::{ERROR, OK};
+use crate::nginx::base::{guard, request};
 use crate::nginx::upstream::tls_client;
 
 /// After so many seconds of silence the kernel asks the server for a sign of life, which also keeps the connection in
@@ -29,8 +29,7 @@ const INTERVAL: c_int = 2;
 /// How often it asks where that is not known.
 const PROBES: c_int = 3;
 /// So many milliseconds after it was sent once more may a request be on the way and nobody acknowledge it. A server
-/// that is slow, but there,
-/// acknowledges at once.
+/// that is slow, but there, acknowledges at once.
 const UNACKNOWLEDGED: c_int = 1_500;
 /// The same for a body that is longer than `WINDOW`: the kernel counts the time in which a server has no room for more,
 /// too.
@@ -42,32 +41,19 @@ const WINDOW: i64 = 65_536;
 const SILENCE: ngx_msec_t = 1_000;
 
 /// Has the kernel watch a connection that is there.
-///
-/// # Safety
-///
-/// The connection is open.
-pub unsafe fn watch(c: *const ngx_connection_t) {
-    // SAFETY: promised by the caller.
-    let fd = unsafe { (*c).fd };
+pub fn watch(c: Connection) {
     // nginx itself has set SO_KEEPALIVE, by "proxy_socket_keepalive".
-    set_option(fd, libc::TCP_KEEPIDLE, IDLE);
-    set_option(fd, libc::TCP_KEEPINTVL, INTERVAL);
-    set_option(fd, libc::TCP_KEEPCNT, PROBES);
-    set_unacknowledged(fd, UNACKNOWLEDGED);
+    c.set_option(libc::TCP_KEEPIDLE, IDLE);
+    c.set_option(libc::TCP_KEEPINTVL, INTERVAL);
+    c.set_option(libc::TCP_KEEPCNT, PROBES);
+    set_unacknowledged(c, UNACKNOWLEDGED);
 }
 
-fn set_unacknowledged(fd: c_int, time: c_int) {
+fn set_unacknowledged(c: Connection, time: c_int) {
     #[cfg(target_os = "linux")]
-    set_option(fd, libc::TCP_USER_TIMEOUT, time);
+    c.set_option(libc::TCP_USER_TIMEOUT, time);
     #[cfg(not(target_os = "linux"))]
-    let _ = (fd, time);
-}
-
-/// Sets an option of TCP. A socket that is none of TCP's, or a kernel without the option, does without.
-fn set_option(fd: c_int, option: c_int, value: c_int) {
-    let len = libc::socklen_t::try_from(size_of::<c_int>()).unwrap_or_default();
-    // SAFETY: the value is a number of this length.
-    unsafe { libc::setsockopt(fd, libc::IPPROTO_TCP, option, (&raw const value).cast(), len) };
+    let _ = (c, time);
 }
 
 /// The kept connections of an upstream that may have been forgotten, too: those with a lower number than this.
@@ -76,13 +62,8 @@ pub struct Suspects(Rc<Cell<ngx_atomic_uint_t>>);
 
 impl Suspects {
     /// Whether the connection is one of them.
-    ///
-    /// # Safety
-    ///
-    /// The connection is open.
-    pub unsafe fn contain(&self, c: *const ngx_connection_t) -> bool {
-        // SAFETY: promised by the caller.
-        unsafe { (*c).number < self.0.get() }
+    pub fn contain(&self, c: Connection) -> bool {
+        c.get().number < self.0.get()
     }
 
     /// Takes all that there are for such.
@@ -111,142 +92,110 @@ pub struct Watcher {
 impl Watcher {
     /// For a request whose upstream may have kept connections.
     pub fn new(request: *mut ngx_http_request_t, suspects: Suspects) -> Self {
-        let (write, write_ctx) = (None, ptr::null_mut());
+        let (get, free, write, write_ctx) = (None, None, None, ptr::null_mut());
         let (failed, written, has_time) = (false, (0, 0), false);
-        Self {
-            get: None,
-            free: None,
-            write,
-            write_ctx,
-            request,
-            suspects,
-            failed,
-            written,
-            has_time,
-        }
+        Self { get, free, write, write_ctx, request, suspects, failed, written, has_time }
     }
 
-    /// Steps between the request and nginx.
-    ///
-    /// # Safety
-    ///
-    /// The request's upstream was just given its choice of connections, and lives as long as this value.
-    pub unsafe fn install(&mut self) {
-        // SAFETY: promised by the caller.
-        let u = unsafe { &mut *(*self.request).upstream };
+    /// Steps between the request's upstream and nginx, which has just been given its choice of connections.
+    pub fn install(&mut self, u: &mut ngx_http_upstream_t) {
         self.get = u.peer.get.replace(get);
         self.free = u.peer.free.replace(free);
         self.write = u.output.output_filter.replace(write);
-        self.write_ctx = std::mem::replace(&mut u.output.filter_ctx, ptr::from_mut(self).cast());
+        self.write_ctx = mem::replace(&mut u.output.filter_ctx, ptr::from_mut(self).cast());
     }
 
-    /// The one of the request that a connection is for.
+    /// The one of the request that a peer is for, and the peer.
     ///
     /// # Safety
     ///
     /// `pc` is that of an upstream, which one was installed in.
-    unsafe fn of<'a>(pc: *mut ngx_peer_connection_t) -> Option<&'a mut Self> {
-        // SAFETY: promised by the caller.
+    unsafe fn of<'a>(
+        pc: *mut ngx_peer_connection_t,
+    ) -> Option<(&'a mut Self, &'a mut ngx_peer_connection_t)> {
+        // SAFETY: promised by the caller. An upstream in which one was installed has it for the context of its filter.
         unsafe {
             let u =
                 pc.byte_sub(offset_of!(ngx_http_upstream_t, peer)).cast::<ngx_http_upstream_t>();
-            let ours = (*u)
-                .output
-                .output_filter
-                .is_some_and(|other| other as usize == write as *const () as usize);
-            ours.then(|| &mut *(*u).output.filter_ctx.cast::<Self>())
+            let output = &(*u).output;
+            let filter = output.output_filter.map(|filter| filter as usize);
+            let is_ours = filter == Some(write as *const () as usize);
+            is_ours.then(|| (&mut *output.filter_ctx.cast::<Self>(), &mut *pc))
         }
-    }
-
-    /// Whether a kept connection that nginx has chosen is not to be used.
-    ///
-    /// # Safety
-    ///
-    /// The connection is open.
-    unsafe fn distrusts(&self, c: *const ngx_connection_t) -> bool {
-        // SAFETY: promised by the caller.
-        self.failed || unsafe { self.suspects.contain(c) }
     }
 
     /// Looks at the connection that a part of the request is about to be written to.
     fn before_write(&mut self) {
-        // SAFETY: nginx writes to an open connection of the request's upstream.
-        unsafe {
-            let r = &*self.request;
-            let u = &*r.upstream;
-            let c = u.peer.connection;
-            if c.is_null() || (*u.conf).socket_keepalive != 1 {
-                return;
-            }
-            let is_first = self.written.0 != (*c).number;
-            self.written = ((*c).number, now());
-            if !is_first {
-                return;
-            }
-            if u.peer.cached() == 0 {
-                watch(c);
-            }
-            let body = &r.headers_in;
-            self.has_time = body.content_length_n > WINDOW || body.chunked() == 1;
-            if self.has_time {
-                set_unacknowledged((*c).fd, UNACKNOWLEDGED_UPLOAD);
-            }
+        // SAFETY: the request lives as long as its watcher.
+        let r = unsafe { &*self.request };
+        let Some(u) = request::upstream(r) else { return };
+        let Some(c) = Connection::of(&u.peer) else { return };
+        let number = c.get().number;
+        if request::settings(u).socket_keepalive != 1 {
+            return;
+        }
+        let is_first = self.written.0 != number;
+        self.written = (number, now());
+        if !is_first {
+            return;
+        }
+        if u.peer.cached() == 0 {
+            watch(c);
+        }
+        let body = &r.headers_in;
+        self.has_time = body.content_length_n > WINDOW || body.chunked() == 1;
+        if self.has_time {
+            set_unacknowledged(c, UNACKNOWLEDGED_UPLOAD);
         }
     }
 
-    /// Looks at a connection that the request is done with.
-    fn before_free(&mut self, pc: &ngx_peer_connection_t, state: ngx_uint_t) {
-        let c = pc.connection;
-        if state & NGX_PEER_FAILED as ngx_uint_t != 0 {
-            if pc.cached() == 1 && !c.is_null() {
-                self.failed = true;
-                // SAFETY: nginx closes the connection after this.
-                let is_same = unsafe { (*c).number } == self.written.0;
-                if is_same && now().wrapping_sub(self.written.1) >= SILENCE {
-                    self.suspects.take_all();
-                }
+    /// Looks at a connection that the request is done with, and which keepalive may take now.
+    fn before_free(&mut self, peer: &ngx_peer_connection_t, state: ngx_uint_t) {
+        let has_failed = state & NGX_PEER_FAILED as ngx_uint_t != 0;
+        let had_time = mem::take(&mut self.has_time);
+        let Some(c) = Connection::of(peer) else { return };
+        if has_failed && peer.cached() == 1 {
+            self.failed = true;
+            let is_same = c.get().number == self.written.0;
+            if is_same && now().wrapping_sub(self.written.1) >= SILENCE {
+                self.suspects.take_all();
             }
-        } else if self.has_time && !c.is_null() {
-            // SAFETY: the connection is open; keepalive may take it now.
-            set_unacknowledged(unsafe { (*c).fd }, UNACKNOWLEDGED);
+        } else if !has_failed && had_time {
+            set_unacknowledged(c, UNACKNOWLEDGED);
         }
-        self.has_time = false;
     }
 }
 
 unsafe extern "C" fn get(pc: *mut ngx_peer_connection_t, data: *mut c_void) -> ngx_int_t {
     // SAFETY: nginx calls this where it was installed.
-    let Some(watcher) = (unsafe { Watcher::of(pc) }) else { return ERROR };
+    let Some((watcher, peer)) = (unsafe { Watcher::of(pc) }) else { return ERROR };
     let Some(original) = watcher.get else { return ERROR };
     // SAFETY: what nginx would have called without us, with the same arguments.
-    let status = unsafe { original(pc, data) };
+    let status = unsafe { original(peer, data) };
     if status != NGX_DONE as ngx_int_t {
         return status;
     }
     guard::process("choice of a connection", status, || {
-        // SAFETY: the connection comes from keepalive, which has let go of it.
-        unsafe {
-            let c = (*pc).connection;
-            if !watcher.distrusts(c) || !tls_client::close(c) {
-                return status;
-            }
-            // As if keepalive had none for this address.
-            (*pc).connection = ptr::null_mut();
-            (*pc).set_cached(0);
+        // The connection comes from keepalive, which has let go of it.
+        let distrusted =
+            Connection::of(peer).filter(|c| watcher.failed || watcher.suspects.contain(*c));
+        if !distrusted.is_some_and(tls_client::close) {
+            return status;
         }
+        // As if keepalive had none for this address.
+        peer.connection = ptr::null_mut();
+        peer.set_cached(0);
         OK
     })
 }
 
 unsafe extern "C" fn free(pc: *mut ngx_peer_connection_t, data: *mut c_void, state: ngx_uint_t) {
     // SAFETY: as in `get`.
-    let Some(watcher) = (unsafe { Watcher::of(pc) }) else { return };
-    // SAFETY: as above.
-    let peer = unsafe { &*pc };
+    let Some((watcher, peer)) = (unsafe { Watcher::of(pc) }) else { return };
     guard::process("end of a connection's use", (), || watcher.before_free(peer, state));
     if let Some(original) = watcher.free {
         // SAFETY: what nginx would have called without us, with the same arguments.
-        unsafe { original(pc, data, state) };
+        unsafe { original(peer, data, state) };
     }
 }
 

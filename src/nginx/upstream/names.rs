@@ -49,7 +49,7 @@ pub struct Names {
     hosts: Vec<Host>,
     /// The configuration that they belong to.
     cycle: *const ngx_cycle_t,
-    zone: Option<Zone>,
+    zone: Option<Zone<RefCell<Self>>>,
     /// Of the hosts, in the same order.
     entries: &'static [Entry],
     lookups: Vec<(usize, Lookup)>,
@@ -109,17 +109,16 @@ impl Names {
                 })?;
             }
         }
-        let data = Rc::as_ptr(names).cast_mut().cast();
-        this.zone = Some(Zone::ask(cf, this.hosts.len(), Some(init_zone), data)?);
+        this.zone = Some(Zone::ask(cf, this.hosts.len(), Some(init_zone), Rc::as_ptr(names))?);
         this.cycle = cf.cycle;
         Ok(())
     }
 
-    fn fill(&mut self, zone: Zone) -> Option<()> {
+    fn fill(&mut self, zone: Zone<RefCell<Self>>) -> Option<()> {
         self.entries = zone.entries(self.hosts.len())?;
-        let lock = zone.lock();
+        let lock = &mut zone.lock();
         for (host, entry) in self.hosts.iter().zip(self.entries) {
-            entry.set_addresses(&lock, &host.addresses);
+            entry.set_addresses(lock, &host.addresses);
             entry.set_failing(host.failing);
             entry.set_due(now());
         }
@@ -176,8 +175,8 @@ impl Names {
         if entry.generation() == generation {
             return None;
         }
-        let lock = self.zone?.lock();
-        Some((entry.generation(), entry.addresses(&lock)))
+        let lock = &mut self.zone?.lock();
+        Some((entry.generation(), entry.addresses(lock)))
     }
 
     fn wake_at(&mut self, time: ngx_msec_t) {
@@ -256,8 +255,8 @@ impl Names {
                     let text = format!("\"{name}\" of \"clerk_proxy\" is resolved again");
                     log::log(NGX_LOG_WARN, &text);
                 }
-                let Some(lock) = self.zone.map(Zone::lock) else { return };
-                if entry.set_addresses(&lock, &addresses) {
+                let Some(mut lock) = self.zone.map(Zone::lock) else { return };
+                if entry.set_addresses(&mut lock, &addresses) {
                     drop(lock);
                     let list: Vec<_> = addresses.iter().map(ToString::to_string).collect();
                     let list = list.join(", ");
@@ -282,9 +281,7 @@ impl Names {
 
 /// What the workers of the running configuration know of a name.
 fn known_before_reload(cf: &ngx_conf_t, name: &str) -> Option<(Vec<IpAddr>, bool)> {
-    let zone = Zone::running(cf)?;
-    // SAFETY: the zone is of this code, which gave it `Names` that live as long as their configuration.
-    let old = unsafe { zone.data().cast::<RefCell<Names>>().as_ref() }?.borrow();
+    let old = Zone::<RefCell<Names>>::running(cf)?.data()?.borrow();
     let number = old.hosts.iter().position(|host| host.name == name)?;
     // Its workers go on asking for a name without addresses; there is nothing to wait for.
     let addresses = old.other_than(0, number).map(|(_, addresses)| addresses);
@@ -293,10 +290,9 @@ fn known_before_reload(cf: &ngx_conf_t, name: &str) -> Option<(Vec<IpAddr>, bool
 
 unsafe extern "C" fn init_zone(zone: *mut ngx_shm_zone_t, _old: *mut c_void) -> ngx_int_t {
     guard::process("shared memory", ERROR, || {
-        // SAFETY: nginx calls this for the zone that was asked for with it.
-        let zone = unsafe { Zone::of(zone) };
-        // SAFETY: its data are the `Names` that asked, which live as long as the configuration.
-        let names = unsafe { &*zone.data().cast::<RefCell<Names>>() };
-        names.borrow_mut().fill(zone).map_or(ERROR, |()| OK)
+        // SAFETY: nginx calls this for the zone that was asked for with it, and with the names that asked.
+        let zone = unsafe { Zone::<RefCell<Names>>::of(zone) };
+        let filled = zone.data().and_then(|names| names.borrow_mut().fill(zone));
+        filled.map_or(ERROR, |()| OK)
     })
 }

@@ -6,12 +6,12 @@ use std::rc::Rc;
 
 use crate::nginx::base::ffi::{
     ngx_http_request_t, ngx_http_upstream_init_peer_pt, ngx_http_upstream_rr_peers_t,
-    ngx_http_upstream_srv_conf_t, ngx_http_upstream_state_t, ngx_int_t, ngx_msec_t, ngx_uint_t,
+    ngx_http_upstream_srv_conf_t, ngx_int_t, ngx_msec_t, ngx_uint_t,
 };
 use crate::nginx::base::module::{Conf, Module, Reach};
 use crate::nginx::base::pool::Pool;
 use crate::nginx::base::status::{ERROR, OK};
-use crate::nginx::base::{guard, log};
+use crate::nginx::base::{guard, log, request};
 use crate::nginx::request::{head, line, proxy};
 use crate::nginx::stock::tls_context;
 use crate::nginx::upstream::address_list::{carry_over, forget_sessions, List};
@@ -73,13 +73,14 @@ impl Peers {
         Self { owner, original: None, list: None, suspects: Suspects::default() }
     }
 
-    /// Whether the request may have a connection, which `clerk_proxy` may use after it. No setting tells where a
-    /// `proxy_pass` with variables leads, nor what a client makes of them.
+    /// Whether this request may use the upstream. Its connection goes back to the pool that `clerk_proxy` takes from, so
+    /// another location must have verified the server. No setting tells where a `proxy_pass` with variables leads, nor
+    /// what a client makes of them.
     fn admits(&self, r: &ngx_http_request_t) -> bool {
         let ours = proxy::of(r).is_some();
-        // SAFETY: nginx chooses a server for a request with an upstream and its settings.
-        let verifies = || unsafe {
-            (*r.upstream).ssl() == 1 && tls_context::verifies(&mut *(*r.upstream).conf)
+        let verifies = || {
+            let mut upstream = request::upstream(r).into_iter();
+            upstream.any(|u| u.ssl() == 1 && tls_context::verifies(request::settings(u)))
         };
         ours || matches!(self.owner, Owner::User { verified } if !verified || verifies())
     }
@@ -181,14 +182,9 @@ impl Drop for Use {
 
 /// Whether a server of the request could not be reached.
 fn connection_failed(r: &ngx_http_request_t) -> bool {
-    // SAFETY: null or an array of states, one for each server that was tried.
-    let states = unsafe { r.upstream_states.as_ref() };
-    let states = states.map_or(&[][..], |states| {
-        // SAFETY: as above.
-        unsafe { states.as_slice::<ngx_http_upstream_state_t>() }
-    });
     // nginx sets the time once the connection is there, with TLS if there is any.
-    states.iter().any(|state| !state.peer.is_null() && state.connect_time == ngx_msec_t::MAX)
+    let mut states = request::states(r).iter();
+    states.any(|state| !state.peer.is_null() && state.connect_time == ngx_msec_t::MAX)
 }
 
 unsafe extern "C" fn init_peer(
@@ -248,7 +244,7 @@ unsafe extern "C" fn init_peer(
             (*(*r).upstream).peer.tries = tries as ngx_uint_t;
         }
         if let Some(held) = held {
-            (*held).watcher.install();
+            (*held).watcher.install(&mut *(*r).upstream);
         }
     }
     OK

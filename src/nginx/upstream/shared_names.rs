@@ -2,9 +2,9 @@
 
 use std::cell::UnsafeCell;
 use std::ffi::c_void;
-use std::mem;
-use std::net::IpAddr;
-use std::slice;
+use std::marker::PhantomData;
+use std::net::{IpAddr, Ipv4Addr};
+use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
 use crate::nginx::base::ffi::{
@@ -18,7 +18,7 @@ use crate::nginx::base::process;
 /// More addresses than this of one name are not used.
 const MAX_ADDRESSES: usize = 16;
 
-/// What is known of a name. Zeroed memory is a valid value: nothing is.
+/// What is known of a name; nothing by default.
 pub struct Entry {
     /// Counts the lists of addresses; 0 before there is any.
     generation: AtomicUsize,
@@ -36,9 +36,13 @@ struct List {
     addresses: [IpAddr; MAX_ADDRESSES],
 }
 
-/// What zeroed memory is; the compiler refuses a constant that is no valid value.
-// SAFETY: see above.
-const _: List = unsafe { mem::zeroed() };
+impl Default for Entry {
+    fn default() -> Self {
+        let none = List { len: 0, addresses: [Ipv4Addr::UNSPECIFIED.into(); MAX_ADDRESSES] };
+        let [generation, due, last] = [const { AtomicUsize::new(0) }; 3];
+        Self { generation, due, last, failing: AtomicBool::new(false), list: none.into() }
+    }
+}
 
 impl Entry {
     /// Whether there is no address.
@@ -86,17 +90,15 @@ impl Entry {
     }
 
     /// The addresses.
-    pub fn addresses(&self, _lock: &Lock) -> Vec<IpAddr> {
-        // SAFETY: the lock is held.
-        let list = unsafe { &*self.list.get() };
+    pub fn addresses(&self, lock: &mut Lock) -> Vec<IpAddr> {
+        let list = self.list(lock);
         list.addresses[..list.len].to_vec()
     }
 
     /// Replaces the addresses, unless they are the same or none, and tells whether it did.
-    pub fn set_addresses(&self, _lock: &Lock, addresses: &[IpAddr]) -> bool {
+    pub fn set_addresses(&self, lock: &mut Lock, addresses: &[IpAddr]) -> bool {
         let addresses = &addresses[..addresses.len().min(MAX_ADDRESSES)];
-        // SAFETY: the lock is held.
-        let list = unsafe { &mut *self.list.get() };
+        let list = self.list(lock);
         if addresses.is_empty() || list.addresses[..list.len] == *addresses {
             return false;
         }
@@ -105,58 +107,74 @@ impl Entry {
         self.generation.fetch_add(1, Relaxed);
         true
     }
+
+    fn list<'a>(&'a self, _lock: &'a mut Lock) -> &'a mut List {
+        // SAFETY: the lock is held, and borrowed as long as the list.
+        unsafe { &mut *self.list.get() }
+    }
 }
 
-/// The shared memory of one configuration.
-#[derive(Clone, Copy)]
-pub struct Zone(*mut ngx_shm_zone_t);
+/// The shared memory of one configuration, with a value of the process in it.
+pub struct Zone<T: 'static>(*mut ngx_shm_zone_t, PhantomData<&'static T>);
 
-impl Zone {
-    /// Asks nginx for memory for so many names. It calls `init` once it is there, with `data` in the zone.
+impl<T: 'static> Clone for Zone<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T: 'static> Copy for Zone<T> {}
+
+impl<T: 'static> Zone<T> {
+    /// Asks nginx for memory for so many names. It calls `init` once it is there. The data live as long as the
+    /// configuration.
     pub fn ask(
         cf: &mut ngx_conf_t,
         names: usize,
         init: ngx_shm_zone_init_pt,
-        data: *mut c_void,
+        data: *const T,
     ) -> Result<Self, Stop> {
-        // No zone of a user's has a blank in its name.
+        // No zone of a user's contains a space in its name.
         let mut name = cf.copy("clerk_proxy addresses")?;
         let size = names * size_of::<Entry>() + 16 * process::page_size();
         // SAFETY: the name lives as long as the configuration; the result is null or a zone that does.
-        unsafe {
-            let zone = ngx_shared_memory_add(cf, &raw mut name, size, tag());
-            if zone.is_null() {
-                return Err(NO_MEMORY);
-            }
-            ((*zone).init, (*zone).data) = (init, data);
-            // The old configuration's workers go on using theirs.
-            (*zone).noreuse = 1;
-            Ok(Self(zone))
-        }
+        let zone = unsafe { ngx_shared_memory_add(cf, &raw mut name, size, tag()).as_mut() };
+        let zone = zone.ok_or(NO_MEMORY)?;
+        (zone.init, zone.data) = (init, data.cast_mut().cast());
+        // The old configuration's workers go on using theirs.
+        zone.noreuse = 1;
+        Ok(Self(zone, PhantomData))
     }
 
     /// The zone that `init` is called with.
     ///
     /// # Safety
     ///
-    /// The zone was asked for by `ask`.
+    /// The zone was asked for by `ask`, with data of this type.
     pub unsafe fn of(zone: *mut ngx_shm_zone_t) -> Self {
-        Self(zone)
+        Self(zone, PhantomData)
+    }
+
+    fn get(self) -> &'static ngx_shm_zone_t {
+        // SAFETY: the zone lives as long as its configuration.
+        unsafe { &*self.0 }
     }
 
     /// What `ask` was given.
-    pub fn data(self) -> *mut c_void {
-        // SAFETY: the zone lives as long as its configuration.
-        unsafe { (*self.0).data }
+    pub fn data(self) -> Option<&'static T> {
+        // SAFETY: promised by the callers of `ask` and `of`.
+        unsafe { self.get().data.cast::<T>().as_ref() }
     }
 
     /// Memory for the names; called once.
     pub fn entries(self, names: usize) -> Option<&'static [Entry]> {
-        // SAFETY: nginx has set up a slab pool in the zone before it calls `init`; the memory is zeroed and
-        // stays mapped in all processes that use this configuration.
+        // SAFETY: nginx has set up a slab pool in the zone before it calls `init`; what that gives is null or has room,
+        // and stays mapped in all processes that use this configuration.
         unsafe {
-            let entries = ngx_slab_calloc(self.pool(), names * size_of::<Entry>()).cast::<Entry>();
-            (!entries.is_null()).then(|| slice::from_raw_parts(entries, names))
+            let memory = ngx_slab_calloc(self.pool(), names * size_of::<Entry>()).cast::<Entry>();
+            let memory = NonNull::new(memory)?;
+            (0..names).for_each(|i| memory.add(i).write(Entry::default()));
+            Some(NonNull::slice_from_raw_parts(memory, names).as_ref())
         }
     }
 
@@ -168,12 +186,12 @@ impl Zone {
         Lock(pool)
     }
 
+    /// The pool, which is at the beginning of the memory.
     fn pool(self) -> *mut ngx_slab_pool_t {
-        // SAFETY: the pool is at the beginning of the memory.
-        unsafe { (*self.0).shm.addr.cast::<c_void>().cast() }
+        self.get().shm.addr.cast::<c_void>().cast()
     }
 
-    /// The zone of the running configuration, if it has one.
+    /// The zone of the running configuration, if it has one; its data must be of this type.
     pub fn running(cf: &ngx_conf_t) -> Option<Self> {
         // SAFETY: `old_cycle` is the running cycle, or at the start an empty one; the parts of its list of
         // zones end with null and have `nelts` zones each.
@@ -183,7 +201,7 @@ impl Zone {
                 let zones = this.elts.cast::<ngx_shm_zone_t>();
                 let mut all = (0..this.nelts).map(|i| zones.add(i));
                 if let Some(zone) = all.find(|zone| (**zone).tag == tag()) {
-                    return Some(Self(zone));
+                    return Some(Self(zone, PhantomData));
                 }
                 part = this.next;
             }

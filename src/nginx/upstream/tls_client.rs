@@ -5,9 +5,10 @@ use std::ffi::{c_int, c_long, c_void, CStr, CString};
 use std::mem;
 use std::net::IpAddr;
 
+use crate::nginx::base::connection::Connection;
 use crate::nginx::base::ffi::{
-    ngx_close_connection, ngx_connection_t, ngx_destroy_pool, ngx_http_upstream_conf_t, ngx_int_t,
-    ngx_ssl_t, ngx_str_t, ngx_uint_t, NGX_AGAIN, NGX_SSL_BUFFER, NGX_SSL_CLIENT,
+    ngx_connection_t, ngx_http_upstream_conf_t, ngx_int_t, ngx_ssl_t, ngx_str_t, ngx_uint_t,
+    NGX_AGAIN, NGX_SSL_BUFFER, NGX_SSL_CLIENT,
 };
 use crate::nginx::base::status::OK;
 
@@ -131,24 +132,15 @@ impl TlsClient {
     }
 }
 
-/// Closes a connection to a server; false, and nothing done, where it speaks TLS and nginx does not export what ends
-/// that.
-///
-/// # Safety
-///
-/// The connection is open and has a pool or none; nobody uses it any more.
-pub unsafe fn close(c: *mut ngx_connection_t) -> bool {
-    // SAFETY: promised by the caller.
-    unsafe {
-        if !(*c).ssl.is_null() {
-            let Some(tls) = TlsClient::of_nginx() else { return false };
-            tls.end(c);
-        }
-        if !(*c).pool.is_null() {
-            ngx_destroy_pool((*c).pool);
-        }
-        ngx_close_connection(c);
+/// Closes a connection to a server that nobody uses any more; false, and nothing done, where it speaks TLS and nginx
+/// does not export what ends that.
+pub fn close(c: Connection) -> bool {
+    if !c.get().ssl.is_null() {
+        let Some(tls) = TlsClient::of_nginx() else { return false };
+        // SAFETY: the connection is open.
+        unsafe { tls.end(c.as_ptr()) };
     }
+    c.finish();
     true
 }
 
