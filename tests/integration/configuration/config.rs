@@ -1,4 +1,4 @@
-//! What `nginx -t` says: every mistake is one `[emerg]` line that names the directive, the value, the cure,
+//! What `nginx -t` says: every mistake is one `[emerg]` line that names the directive, the value, what to do,
 //! the file and the line.
 
 use crate::kit::printed::{expect, location};

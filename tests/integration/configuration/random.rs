@@ -94,7 +94,7 @@ impl World {
         let ours = self.check(config, nodes)?;
         let stock = self.check(config, &plain(nodes))?;
         match (ours, stock) {
-            // The recipe may mend sizes that contradict nginx's own defaults.
+            // The recipe may fix sizes that contradict nginx's own defaults.
             ((true, _), (false, printed)) if !printed.contains("_size\" must be ") => {
                 Err(format!("more is accepted than without the module's directives:\n{printed}"))
             }

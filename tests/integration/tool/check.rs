@@ -75,7 +75,7 @@ impl Run {
             let (status, finding) = (word(check, "status"), word(check, "finding"));
             assert!(!word(check, "message").is_empty(), "{check}");
             let bad = ["fail", "warn", "unchecked"].contains(&status.as_str());
-            assert_eq!(check["cure"].as_str().is_some_and(|cure| !cure.is_empty()), bad, "{check}");
+            assert_eq!(check["fix"].as_str().is_some_and(|fix| !fix.is_empty()), bad, "{check}");
             (word(check, "check"), format!("{status} {finding}"))
         });
         (status, checks.collect())
@@ -244,7 +244,7 @@ fn all_is_well() {
         assert_eq!(status, 0, "{text}");
         assert!(text.ends_with("clerk-proxy-check: all is well\n"), "{text}");
         assert!(
-            !text.contains("cure") && !text.contains("__client") && !text.contains("eyJ"),
+            !text.contains("fix") && !text.contains("__client") && !text.contains("eyJ"),
             "{text}"
         );
     }
