@@ -1,5 +1,6 @@
 """System calls per request of the worker's thread, and memory per idle client connection."""
 
+import contextlib
 import signal
 import statistics
 import subprocess
@@ -10,38 +11,37 @@ from world import until
 IDLE = 1000
 
 
+@contextlib.contextmanager
+def counted(nginx):
+    """Counts the system calls of the worker's thread, by name, while the block runs."""
+    told, found = nginx.folder / "strace.log", {}
+    # Without -f: the thread that looks up names, every 10 s, is not asked for by requests.
+    words = ["strace", "-c", "-U", "calls,name", "-o", nginx.folder / "calls", "-p", str(nginx.worker())]
+    with open(told, "wb") as log:
+        strace = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    until(lambda: b"attached" in told.read_bytes(), "strace")
+    try:
+        yield found
+    finally:
+        strace.send_signal(signal.SIGINT)
+        strace.wait()
+    for line in (nginx.folder / "calls").read_text().splitlines():
+        number, _, name = line.strip().partition(" ")
+        if number.isdigit() and name.strip() != "total":
+            found[name.strip()] = int(number)
+
+
 def count(nginx, requests):
     """System calls per request, by name."""
     with nginx:
         nginx.warm_up()
         client = nginx.client()
         client.ask()
-        told = nginx.folder / "strace.log"
-        # Without -f: the thread that looks up names, every 10 s, is not asked for by requests.
-        command = [
-            "strace",
-            "-c",
-            "-U",
-            "calls,name",
-            "-o",
-            nginx.folder / "calls",
-            "-p",
-            str(nginx.worker()),
-        ]
-        with open(told, "wb") as log:
-            strace = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        until(lambda: b"attached" in told.read_bytes(), "strace")
-        for _ in range(requests):
-            client.ask()
-        strace.send_signal(signal.SIGINT)
-        strace.wait()
+        with counted(nginx) as found:
+            for _ in range(requests):
+                client.ask()
         client.close()
-        calls = {}
-        for line in (nginx.folder / "calls").read_text().splitlines():
-            number, _, name = line.strip().partition(" ")
-            if number.isdigit() and name.strip() != "total":
-                calls[name.strip()] = int(number) / requests
-        return calls
+    return {name: number / requests for name, number in found.items()}
 
 
 def measure(world, requests):

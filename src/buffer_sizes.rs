@@ -38,7 +38,7 @@ impl Sizes {
             .filter(|&limit| limit > 0)
             .min()
             .unwrap_or(usize::MAX);
-        let buffers = user.buffers.unwrap_or((16, min(16 * 1024, cap)));
+        let buffers = user.buffers.unwrap_or((8, min(16 * 1024, cap)));
         let all_but_one = buffers.0.saturating_sub(1).saturating_mul(buffers.1);
         let buffer_size = user.buffer_size.unwrap_or(min(32 * 1024, min(cap, all_but_one)));
         let largest = max(buffer_size, buffers.1);
@@ -56,11 +56,8 @@ mod tests {
     #[test]
     fn sizes_without_the_user() {
         let sizes = Sizes::beside(UserSizes::default());
-        let expected = Sizes {
-            buffer_size: 32 * 1024,
-            buffers: (16, 16 * 1024),
-            busy_buffers_size: 64 * 1024,
-        };
+        let expected =
+            Sizes { buffer_size: 32 * 1024, buffers: (8, 16 * 1024), busy_buffers_size: 64 * 1024 };
         assert_eq!(sizes, expected);
     }
 

@@ -155,7 +155,8 @@ pub const RECIPE: &[Line] = &[
     // nginx has a place for the names above to begin with, and the user may have more.
     tuning("proxy_headers_hash_max_size", &["1024"]),
     tuning("proxy_headers_hash_bucket_size", &["128"]),
-    // The reply to a sign-in has more than 4 KB of headers.
+    // The reply to a sign-in has more than 4 KB of headers. A client that does not read its reply holds all of these
+    // buffers, so they are no larger than a script needs that goes out as fast as it comes.
     tuning("proxy_buffer_size", &["{buffer_size}"]),
     tuning("proxy_buffers", &["{buffers}", "{buffers_size}"]),
     tuning("proxy_busy_buffers_size", &["{busy_buffers_size}"]),
@@ -164,10 +165,13 @@ pub const RECIPE: &[Line] = &[
     tuning("proxy_request_buffering", &["off"]),
     tuning("client_body_buffer_size", &["128k"]),
     tuning("client_max_body_size", &["16m"]),
+    // Head and body of an API call leave in one piece: with the cookies of a sign-in the head alone is longer than
+    // nginx waits for by itself.
+    tuning("postpone_output", &["8k"]),
     // Cached scripts go out in one or two pieces. A client takes no more memory than without a cache.
     // Many clients that want one script cause one request. An old script is used as long as stale-while-revalidate
     // says.
-    tuning("output_buffers", &["1", "256k"]),
+    tuning("output_buffers", &["1", "128k"]),
     tuning("proxy_cache_lock", &["on"]),
     tuning("proxy_cache_background_update", &["on"]),
     tuning("proxy_cache_revalidate", &["on"]),

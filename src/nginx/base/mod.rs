@@ -8,6 +8,7 @@ pub mod expression;
 pub mod ffi;
 pub mod guard;
 pub mod headers;
+pub mod heap;
 pub mod log;
 pub mod module;
 pub mod parser;

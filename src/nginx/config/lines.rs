@@ -7,6 +7,7 @@ use crate::failure::Failure;
 use crate::key_source::Source;
 use crate::location;
 use crate::nginx::base::ffi::{ngx_conf_t, ngx_http_core_loc_conf_t};
+use crate::nginx::base::heap;
 use crate::nginx::base::module::Conf;
 use crate::nginx::base::parser::{ConfExt, Stop};
 use crate::nginx::config::state::{Location, MainConf, Written};
@@ -70,6 +71,7 @@ fn clerk_proxy(cf: &mut ngx_conf_t) -> Result<(), Stop> {
         return Err(Error::Duplicate(CLERK_PROXY).into());
     }
     let line = ClerkProxy::parse(&cf.words()[1..])?;
+    heap::expect_large_blocks();
     let core = Level::read(cf)?.core();
     let fit = check_location(core, &line)?;
     if core.handler.is_some() {

@@ -20,6 +20,7 @@ const OUTER: &[(&str, &str)] = &[
     ("gunzip", "gunzip on;"),
     ("mirror", "mirror /page;"),
     ("output_buffers", "output_buffers 1 4k;"),
+    ("postpone_output", "postpone_output 0;"),
     ("proxy_buffer_size", "proxy_buffer_size 8k;"),
     ("proxy_buffers", "proxy_buffers 4 8k;"),
     ("proxy_busy_buffers_size", "proxy_busy_buffers_size 8k;"),
