@@ -10,7 +10,6 @@ fn main() {
     let version = std::env::var("DEP_NGINX_VERSION").unwrap_or_default();
     println!("cargo:rustc-env=CLERK_PROXY_BUILT_FOR={version}");
     println!("cargo:rerun-if-changed=build.rs");
-    wrap_faults();
     // A worker that ends unloads its modules; code of ours may still run, in the thread of a lookup.
     println!("cargo:rustc-cdylib-link-arg=-Wl,-z,nodelete");
     // nginx loads modules with their names open to each other: after an upgrade of the file and a reload, the
@@ -35,18 +34,4 @@ fn headers_have(word: &str) -> bool {
         file.extension().is_some_and(|extension| extension == "h")
             && std::fs::read_to_string(file).is_ok_and(|text| text.contains(word))
     })
-}
-
-/// Has the linker put the functions of `faults.rs` in the place of those of nginx.
-fn wrap_faults() {
-    const FAULTS: &str = "tests/inside/faults.rs";
-    println!("cargo:rerun-if-changed={FAULTS}");
-    if std::env::var_os("CARGO_FEATURE_FAULT_INJECTION").is_none() {
-        return;
-    }
-    let text = std::fs::read_to_string(FAULTS).expect(FAULTS);
-    let names = text.split_whitespace().filter_map(|word| word.strip_prefix("__wrap_"));
-    for name in names {
-        println!("cargo:rustc-cdylib-link-arg=-Wl,--wrap={name}");
-    }
 }

@@ -1,7 +1,7 @@
 //! Calls into nginx that fail when a test wants it: all that take memory, or anything else that can run out.
 //!
-//! The linker puts these functions in the place of nginx's own (`--wrap`, see `build.rs`), so that no call of
-//! the module can be forgotten. Compiled for tests alone.
+//! The linker puts these functions in the place of nginx's own (`--wrap`, see `FAULTY_MODULE` of the integration
+//! tests), so that no call of the module can be forgotten. Compiled for tests alone.
 
 use std::ffi::c_void;
 use std::fs::OpenOptions;

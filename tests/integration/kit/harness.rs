@@ -34,16 +34,29 @@ pub static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| {
     std::env::var_os("CLERK_PROXY_TEST_NGINX").map_or("/usr/sbin/nginx".into(), PathBuf::from)
 });
 
-/// The module with panics that `CLERK_PROXY_FAULT` switches on.
+/// The module with panics that `CLERK_PROXY_FAULT` switches on, and with calls into nginx that can fail: the linker
+/// puts those of tests/inside/faults.rs in the place of nginx's own. A static library shares all other crates with
+/// the module under test, whose file has the name that a second dynamic one would get.
 pub static FAULTY_MODULE: LazyLock<PathBuf> = LazyLock::new(|| {
-    let target = std::env::var("CARGO_TARGET_DIR").unwrap_or("target".to_owned());
-    build(&["--features=fault-injection", &format!("--target-dir={target}/fault-injection")])
+    const FAULTS: &str = include_str!("../../inside/faults.rs");
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("faulty.so");
+    let names = FAULTS.split_whitespace().filter_map(|word| word.strip_prefix("__wrap_"));
+    let status = Command::new("cc")
+        .args(["-shared", "-Wl,-z,nodelete", "-Wl,-Bsymbolic", "-o"])
+        .arg(&path)
+        .args(names.map(|name| format!("-Wl,--wrap={name}")))
+        .arg("-Wl,--whole-archive")
+        .arg(build(&["--crate-type=staticlib", "--features=fault-injection"]))
+        .args(["-Wl,--no-whole-archive", "-lpthread", "-ldl", "-lm", "-lgcc_s"])
+        .status();
+    assert!(status.expect("cc runs").success());
+    path
 });
 
 fn build(arguments: &[&str]) -> PathBuf {
     let output = Command::new(env!("CARGO"))
         .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .args(["build", "--locked", "--lib", "--message-format=json"])
+        .args(["rustc", "--locked", "--lib", "--message-format=json"])
         .args(arguments)
         // Of this test; crates would take it for a reason to be built again.
         .env_remove("OUT_DIR")
@@ -55,7 +68,7 @@ fn build(arguments: &[&str]) -> PathBuf {
     text.lines()
         .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
         .filter_map(|message| Some(message["filenames"][0].as_str()?.to_owned()))
-        .rfind(|path| path.ends_with("libngx_http_clerk_proxy_module.so"))
+        .rfind(|path| path.contains("/libngx_http_clerk_proxy_module."))
         .expect("cargo names the module")
         .into()
 }
@@ -338,10 +351,12 @@ impl Nginx {
         let path = format!("/proc/{0}/task/{0}/children", self.child.id());
         let children = fs::read_to_string(path).unwrap_or_default();
         let pids = children.split_whitespace().filter_map(|pid| pid.parse().ok());
-        // Those that look after caches call themselves so; one that has its parent's name is not at work yet.
-        let others = [&b"nginx: cache "[..], b"nginx: master "];
+        // Those that look after caches call themselves so; one that has its parent's name, or a part of its own, is
+        // not at work yet. Under valgrind none has a name.
         let name = |pid: &u32| fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        pids.filter(|pid| !others.iter().any(|other| name(pid).starts_with(other))).collect()
+        let works =
+            |name: Vec<u8>| name.strip_prefix(b"nginx: ").is_none_or(|n| n.starts_with(b"worker "));
+        pids.filter(|pid| works(name(pid))).collect()
     }
 
     /// The process id of the master.
