@@ -9,6 +9,14 @@ pub fn seconds(r: &ngx_http_request_t) -> Option<i64> {
     unsafe { r.cache.as_ref() }.map(|entry| entry.valid_sec)
 }
 
+/// Whether the head of the reply is in the buffer of a cache.
+#[cfg(nginx_http_cache)]
+pub fn has_head(r: &ngx_http_request_t, u: &ngx_http_upstream_t) -> bool {
+    // SAFETY: as above; a cache has no buffer, or one of the request's.
+    let buffer = unsafe { r.cache.as_ref().and_then(|entry| entry.buf.as_ref()) };
+    buffer.is_some_and(|buffer| std::ptr::eq(buffer.start, u.buffer.start))
+}
+
 /// Whether the cache had no reply.
 #[cfg(nginx_http_cache)]
 pub fn is_miss(upstream: &ngx_http_upstream_t) -> bool {
@@ -24,6 +32,11 @@ pub fn is_hit(upstream: &ngx_http_upstream_t) -> bool {
 #[cfg(not(nginx_http_cache))]
 pub fn seconds(_r: &ngx_http_request_t) -> Option<i64> {
     None
+}
+
+#[cfg(not(nginx_http_cache))]
+pub fn has_head(_r: &ngx_http_request_t, _u: &ngx_http_upstream_t) -> bool {
+    false
 }
 
 #[cfg(not(nginx_http_cache))]

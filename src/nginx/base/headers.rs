@@ -1,6 +1,7 @@
 //! nginx's header lists: walked, and rid of the headers that a `Connection` header names.
 
-use std::{ptr, slice};
+use std::ptr::{self, NonNull};
+use std::slice;
 
 use crate::hop_by_hop::{names_nothing, Dropped};
 use crate::nginx::base::ffi::{
@@ -121,11 +122,17 @@ pub fn add_to_reply(
 ) -> Option<()> {
     let text = |text: &'static str| ngx_str_t { len: text.len(), data: text.as_ptr().cast_mut() };
     let (key, value) = (text(name), text(value));
-    let header = ngx_table_elt_t { hash: 1, key, value, ..ngx_table_elt_t::zeroed() };
-    // SAFETY: the list is that of a live request; what is pushed is null or memory for one of its elements, of whose
-    // texts nginx only reads.
+    let mut header = ngx_table_elt_t::zeroed();
+    (header.hash, header.key, header.value) = (1, key, value);
+    push(&mut r.headers_out.headers, header).map(|_| ())
+}
+
+/// Adds a header, whose texts live as long as the request, to one of the request's lists.
+pub fn push(list: &mut ngx_list_t, header: ngx_table_elt_t) -> Option<&mut ngx_table_elt_t> {
+    // SAFETY: the list holds headers; what is pushed is null or memory for one.
     unsafe {
-        let element = ngx_list_push(&raw mut r.headers_out.headers).cast::<ngx_table_elt_t>();
-        (!element.is_null()).then(|| element.write(header))
+        let element = NonNull::new(ngx_list_push(list).cast::<ngx_table_elt_t>())?;
+        element.write(header);
+        Some(&mut *element.as_ptr())
     }
 }

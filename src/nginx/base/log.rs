@@ -3,7 +3,7 @@
 use std::ffi::c_char;
 
 use crate::nginx::base::ffi::{
-    ngx_http_request_t, ngx_log_error_core, ngx_log_t, ngx_uint_t, NGX_LOG_ERR,
+    ngx_http_request_t, ngx_log_error_core, ngx_log_t, ngx_uint_t, NGX_LOG_DEBUG_HTTP, NGX_LOG_ERR,
 };
 use crate::nginx::base::{process, request};
 
@@ -15,6 +15,12 @@ pub fn error(r: &ngx_http_request_t, text: &str) {
 /// Logs what concerns a request.
 pub fn of_request(r: &ngx_http_request_t, level: u32, text: &str) {
     write(request::client(r).log, level, text);
+}
+
+/// Whether the log of a request gets what is logged for debugging of http.
+pub fn is_debugged(r: &ngx_http_request_t) -> bool {
+    // SAFETY: a connection has a log.
+    unsafe { (*request::client(r).log).log_level & NGX_LOG_DEBUG_HTTP as usize != 0 }
 }
 
 /// Logs what concerns no request.

@@ -7,7 +7,8 @@ use std::ptr::{self, NonNull};
 
 use crate::nginx::base::ffi::{
     ngx_array_t, ngx_buf_t, ngx_chain_t, ngx_conf_t, ngx_create_pool, ngx_destroy_pool,
-    ngx_http_request_t, ngx_palloc, ngx_pool_cleanup_add, ngx_pool_t, ngx_str_t, NGX_ALIGNMENT,
+    ngx_http_request_t, ngx_palloc, ngx_pnalloc, ngx_pool_cleanup_add, ngx_pool_t, ngx_str_t,
+    NGX_ALIGNMENT,
 };
 use crate::nginx::base::plain::Plain;
 use crate::nginx::base::{guard, process};
@@ -57,11 +58,26 @@ impl<'a> Pool<'a> {
         self.fill(1, [value])?.first_mut()
     }
 
+    /// Copies of texts, one behind the other.
+    pub fn concat<const N: usize>(self, texts: [&[u8]; N]) -> Option<&'a mut [u8]> {
+        let len = texts.iter().map(|text| text.len()).sum();
+        // SAFETY: as above; fresh memory does not overlap the texts.
+        unsafe {
+            let memory = NonNull::new(ngx_pnalloc(self.0, len).cast::<u8>())?;
+            let mut end = memory;
+            for text in texts {
+                end.as_ptr().copy_from_nonoverlapping(text.as_ptr(), text.len());
+                end = end.add(text.len());
+            }
+            Some(NonNull::slice_from_raw_parts(memory, len).as_mut())
+        }
+    }
+
     /// A copy of a text, with the zero byte behind it that nginx relies on.
     pub fn text(self, text: impl AsRef<[u8]>) -> Option<ngx_str_t> {
         let text = text.as_ref();
-        let copy = self.fill(text.len() + 1, text.iter().copied().chain([0]))?;
-        Some(ngx_str_t { len: text.len(), data: copy.as_mut_ptr() })
+        let data = self.concat([text, b"\0"])?.as_mut_ptr();
+        Some(ngx_str_t { len: text.len(), data })
     }
 
     /// An array with these elements.

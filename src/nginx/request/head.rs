@@ -9,12 +9,15 @@ use std::slice;
 use std::sync::OnceLock;
 
 use crate::nginx::base::ffi::{
-    ngx_hash_find, ngx_http_request_t, ngx_http_upstream_header_t, ngx_http_upstream_main_conf_t,
-    ngx_int_t, ngx_list_push, ngx_pnalloc, ngx_table_elt_t, NGX_AGAIN, NGX_LOG_DEBUG_HTTP,
+    ngx_buf_t, ngx_hash_find, ngx_http_request_t, ngx_http_upstream_header_t as Header,
+    ngx_http_upstream_main_conf_t, ngx_http_upstream_t, ngx_int_t, ngx_str_t, ngx_table_elt_t,
+    NGX_AGAIN,
 };
-use crate::nginx::base::guard;
 use crate::nginx::base::module::{Conf, Filter, Reach};
+use crate::nginx::base::plain::Plain;
+use crate::nginx::base::pool::Pool;
 use crate::nginx::base::status::{ERROR, OK};
+use crate::nginx::base::{cached, guard, headers, log, request};
 use crate::nginx::request::proxy::Proxy;
 use crate::reply_head::{line_len, Names};
 
@@ -31,7 +34,7 @@ static REINIT: OnceLock<Process> = OnceLock::new();
 
 /// What a configuration remembers of the replies that came in.
 #[derive(Default)]
-pub struct LastHead(RefCell<Names<*const ngx_http_upstream_header_t>>);
+pub struct LastHead(RefCell<Names<Option<&'static Header>>>);
 
 // SAFETY: `create_last_head` of `mod.rs` makes a `LastHead`.
 unsafe impl Conf for LastHead {
@@ -39,17 +42,14 @@ unsafe impl Conf for LastHead {
     const REACH: Reach = Reach::Main;
 }
 
-/// Has nginx read the head of this request's reply by way of this module. Nothing happens where another module is in
-/// the way, whose functions do not lie in the file of the proxy module's, nor for a reply over HTTP/2.
-///
-/// # Safety
-///
-/// The request has an upstream, which the proxy module has prepared as the location says.
-pub unsafe fn install(r: *mut ngx_http_request_t, proxy: &Proxy) {
+/// Has nginx read the head of this request's reply by way of this module, once the proxy module has prepared the
+/// request's upstream. Nothing happens where another module is in the way, whose functions do not lie in the file of the
+/// proxy module's, nor for a reply over HTTP/2.
+pub fn install(r: &ngx_http_request_t, proxy: &Proxy) {
     let stock = proxy.cache.as_ref().map_or(proxy.delegate, |cache| cache.next);
-    let (Some(stock), Some(_)) = (stock, &proxy.base) else { return };
-    // SAFETY: promised by the caller.
-    let u = unsafe { &mut *(*r).upstream };
+    let (Some(stock), Some(_), Some(u)) = (stock, &proxy.base, request::upstream(r)) else {
+        return;
+    };
     if is_stock(&STATUS_LINE, u.process_header, stock) {
         u.process_header = Some(status_line);
     }
@@ -76,169 +76,118 @@ fn file(function: Process) -> Option<*mut c_void> {
     }
 }
 
+/// Calls a function of the proxy module's as nginx would have called it.
+fn call(stock: Process, r: &mut ngx_http_request_t) -> ngx_int_t {
+    // SAFETY: such a function takes a request with an upstream. No caller holds a reference to that meanwhile.
+    unsafe { stock(r) }
+}
+
 unsafe extern "C" fn reinit(r: *mut ngx_http_request_t) -> ngx_int_t {
     let Some(&stock) = REINIT.get() else { return ERROR };
     guard::request(r, "another try", ERROR, |r| {
-        let r = ptr::from_mut(r);
-        // SAFETY: what nginx would have called without us; then the request's upstream is as it was at first.
-        unsafe {
-            let status = stock(r);
-            let u = (*r).upstream;
-            if is_stock(&STATUS_LINE, (*u).process_header, stock) {
-                (*u).process_header = Some(status_line);
-            }
-            status
+        let status = call(stock, r);
+        // The upstream is as it was at first.
+        let Some(u) = request::upstream(r) else { return ERROR };
+        if is_stock(&STATUS_LINE, u.process_header, stock) {
+            u.process_header = Some(status_line);
         }
+        status
     })
 }
 
 unsafe extern "C" fn status_line(r: *mut ngx_http_request_t) -> ngx_int_t {
     let Some(&stock) = STATUS_LINE.get() else { return ERROR };
     guard::request(r, "status line", ERROR, |r| {
-        let r = ptr::from_mut(r);
-        // SAFETY: nginx calls this with what has come of the head in the upstream's buffer.
-        unsafe {
-            let u = (*r).upstream;
-            (*u).process_header = Some(stock);
-            let (whole, last) = (is_plain(r), (*u).buffer.last);
-            // Replies before the last one (1xx) stand here, with the status line in front; nginx knows what they are.
-            // The stock function goes on with what follows a status line at once, if it sees it.
-            if let Some(len) = line_len(bytes(r)).filter(|_| whole) {
-                (*u).buffer.last = (*u).buffer.pos.add(len);
-            }
-            let status = stock(r);
-            (*u).buffer.last = last;
-            let next = (*u).process_header.filter(|next| *next as usize != stock as usize);
-            match next {
-                None if status == AGAIN => (*u).process_header = Some(status_line),
-                // A reply before the last one is nginx's own affair.
-                Some(next) if whole && status == AGAIN && (*u).headers_in.status_n >= 200 => {
-                    LINES.get_or_init(|| next);
-                    return lines_of(r, next);
-                }
-                Some(next) if whole && status == AGAIN => return next(r),
-                _ => {}
-            }
-            status
+        let Some(u) = request::upstream(r) else { return ERROR };
+        u.process_header = Some(stock);
+        let (whole, last) = (is_plain(r, u), u.buffer.last);
+        // Replies before the last one (1xx) stand here, with the status line in front; nginx knows what they are.
+        // The stock function goes on with what follows a status line at once, if it sees it.
+        if let Some(len) = line_len(bytes(&u.buffer)).filter(|_| whole) {
+            u.buffer.last = u.buffer.pos.wrapping_add(len);
         }
+        let status = call(stock, r);
+        let Some(u) = request::upstream(r) else { return ERROR };
+        u.buffer.last = last;
+        match u.process_header.filter(|next| *next as usize != stock as usize) {
+            None if status == AGAIN => u.process_header = Some(status_line),
+            // A reply before the last one is nginx's own affair.
+            Some(next) if whole && status == AGAIN && u.headers_in.status_n >= 200 => {
+                LINES.get_or_init(|| next);
+                return lines_of(r, next);
+            }
+            Some(next) if whole && status == AGAIN => return call(next, r),
+            _ => {}
+        }
+        status
     })
 }
 
 unsafe extern "C" fn lines(r: *mut ngx_http_request_t) -> ngx_int_t {
     let Some(&stock) = LINES.get() else { return ERROR };
-    // SAFETY: as above.
-    guard::request(r, "header lines", ERROR, |r| unsafe { lines_of(r, stock) })
+    guard::request(r, "header lines", ERROR, |r| lines_of(r, stock))
 }
 
-/// Reads plain lines, and leaves the rest to the stock function.
-///
-/// # Safety
-///
-/// The request has an upstream whose buffer holds a part of the reply's head, behind its status line.
-unsafe fn lines_of(r: *mut ngx_http_request_t, stock: Process) -> ngx_int_t {
-    // SAFETY: promised by the caller. The stock function is called as nginx would have called it, after the lines that
-    // it would have read first.
-    unsafe {
-        let u = (*r).upstream;
-        (*u).process_header = Some(stock);
-        if is_plain(r) {
-            let status = take_lines(r);
-            if status != OK {
-                return status;
-            }
+/// Reads plain lines of the head behind its status line, and leaves the rest to the stock function, which nginx would
+/// have called for all of them.
+fn lines_of(r: &mut ngx_http_request_t, stock: Process) -> ngx_int_t {
+    let Some(u) = request::upstream(r) else { return ERROR };
+    u.process_header = Some(stock);
+    if is_plain(r, u) {
+        let status = take_lines(r);
+        if status != OK {
+            return status;
         }
-        let status = stock(r);
-        if status == AGAIN {
-            (*u).process_header = Some(lines);
-        }
-        status
     }
+    let status = call(stock, r);
+    if let Some(u) = request::upstream(r).filter(|_| status == AGAIN) {
+        u.process_header = Some(lines);
+    }
+    status
 }
 
 /// Whether nginx is between two lines of a head that comes from a server, and writes no debug log of each line.
-///
-/// # Safety
-///
-/// As in `lines_of`.
-unsafe fn is_plain(r: *mut ngx_http_request_t) -> bool {
-    // SAFETY: promised by the caller; a request has a connection with a log. A cached head stays in the cache's buffer.
-    unsafe {
-        let cache = (*r).cache;
-        let cached = !cache.is_null()
-            && !(*cache).buf.is_null()
-            && ptr::eq((*(*cache).buf).start, (*(*r).upstream).buffer.start);
-        let debug = (*(*(*r).connection).log).log_level & NGX_LOG_DEBUG_HTTP as usize != 0;
-        (*r).state == 0 && !cached && !debug
-    }
+fn is_plain(r: &ngx_http_request_t, u: &ngx_http_upstream_t) -> bool {
+    r.state == 0 && !cached::has_head(r, u) && !log::is_debugged(r)
 }
 
-/// What has come of the head and is not read yet.
-///
-/// # Safety
-///
-/// As in `lines_of`; the buffer is not written to meanwhile.
-unsafe fn bytes<'a>(r: *mut ngx_http_request_t) -> &'a [u8] {
-    // SAFETY: promised by the caller.
-    unsafe {
-        let b = &(*(*r).upstream).buffer;
-        slice::from_raw_parts(b.pos, b.last.offset_from(b.pos).unsigned_abs())
-    }
+/// What has come of the head and is not read yet; it stays there until the head is read.
+fn bytes<'a>(buffer: &ngx_buf_t) -> &'a [u8] {
+    // SAFETY: nginx has written all between the two, and writes behind them.
+    unsafe { slice::from_raw_parts(buffer.pos, buffer.last.addr() - buffer.pos.addr()) }
 }
 
 /// Takes whole plain lines as the stock function would: into the list of headers and to their handlers.
-///
-/// # Safety
-///
-/// As in `lines_of`; nginx is between two lines.
-unsafe fn take_lines(r: *mut ngx_http_request_t) -> ngx_int_t {
-    // SAFETY: promised by the caller. The list and the pool are the request's; the memory that both give is null or has
-    // room for what is written. What is remembered of names is of the configuration that the request is served by.
-    unsafe {
-        let u = (*r).upstream;
-        let (Some(upstreams), Some(last)) =
-            (ngx_http_upstream_main_conf_t::of(&*r), LastHead::of(&*r))
-        else {
-            return ERROR;
-        };
-        let known = ptr::from_ref(&upstreams.headers_in_hash).cast_mut();
-        let find = |hash, lower: &[u8]| {
-            ngx_hash_find(known, hash, lower.as_ptr().cast_mut(), lower.len())
-                .cast::<ngx_http_upstream_header_t>()
-                .cast_const()
-        };
-        let mut place = 0;
-        let mut last = last.0.borrow_mut();
-        while let Some(line) = last.line(place, bytes(r), find) {
-            place += 1;
-            (*u).buffer.pos = (*u).buffer.pos.add(line.len);
-            let h = ngx_list_push(&raw mut (*u).headers_in.headers).cast::<ngx_table_elt_t>();
-            if h.is_null() {
-                return ERROR;
-            }
-            let (name, value) = (line.name, line.value);
-            let data = ngx_pnalloc((*r).pool, 2 * name.len() + value.len() + 2).cast::<u8>();
-            if data.is_null() {
-                (*h).hash = 0;
-                return ERROR;
-            }
-            (*h).hash = line.hash;
-            (*h).key.len = name.len();
-            (*h).key.data = data;
-            (*h).value.len = value.len();
-            (*h).value.data = data.add(name.len() + 1);
-            (*h).lowcase_key = (*h).value.data.add(value.len() + 1);
-            data.copy_from_nonoverlapping(name.as_ptr(), name.len());
-            *data.add(name.len()) = 0;
-            (*h).value.data.copy_from_nonoverlapping(value.as_ptr(), value.len());
-            *(*h).value.data.add(value.len()) = 0;
-            (*h).lowcase_key.copy_from_nonoverlapping(line.lower.as_ptr(), name.len());
-            // Null, or what the upstream module knows of the header.
-            if let Some(found) = line.found.as_ref() {
-                let status = found.handler.map_or(OK, |handler| handler(r, h, found.offset));
-                if status != OK {
-                    return status;
-                }
-            }
+fn take_lines(r: &mut ngx_http_request_t) -> ngx_int_t {
+    let (Some(upstreams), Some(last)) = (ngx_http_upstream_main_conf_t::of(r), LastHead::of(r))
+    else {
+        return ERROR;
+    };
+    let known = ptr::from_ref(&upstreams.headers_in_hash).cast_mut();
+    // SAFETY: the hash is complete, and holds these headers for as long as the configuration is in use.
+    let find = |hash, lower: &[u8]| unsafe {
+        ngx_hash_find(known, hash, lower.as_ptr().cast_mut(), lower.len()).cast::<Header>().as_ref()
+    };
+    let mut last = last.0.borrow_mut();
+    for place in 0.. {
+        let Some(u) = request::upstream(r) else { return ERROR };
+        let Some(line) = last.line(place, bytes(&u.buffer), find) else { break };
+        u.buffer.pos = u.buffer.pos.wrapping_add(line.len);
+        let (name, value) = (line.name, line.value);
+        let texts = Pool::from(&*r).concat([name, b"\0", value, b"\0", line.lower]);
+        let Some(data) = texts.map(<[u8]>::as_mut_ptr) else { return ERROR };
+        let mut header = ngx_table_elt_t::zeroed();
+        header.hash = line.hash;
+        header.key = ngx_str_t { len: name.len(), data };
+        header.value = ngx_str_t { len: value.len(), data: data.wrapping_add(name.len() + 1) };
+        header.lowcase_key = header.value.data.wrapping_add(value.len() + 1);
+        let Some(header) = headers::push(&mut u.headers_in.headers, header) else { return ERROR };
+        // What the upstream module knows of the header.
+        let Some(Header { handler: Some(handler), offset, .. }) = line.found else { continue };
+        // SAFETY: as nginx calls it.
+        let status = unsafe { handler(r, header, *offset) };
+        if status != OK {
+            return status;
         }
     }
     OK

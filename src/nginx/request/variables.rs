@@ -111,7 +111,7 @@ fn address(r: &mut ngx_http_request_t, proxy: &Proxy) -> Option<Value> {
     });
     let ip = ngx_str_t { len, data: data.cast_mut() };
     match ip.to_str().ok().and_then(Spelling::unlike) {
-        Some(other) => Some(text(Pool::from(&*r).text(other.as_bytes())?.into())),
+        Some(other) => Some(text(Pool::from(&*r).concat([other.as_bytes()])?)),
         None => Some((data, len)),
     }
 }

@@ -213,8 +213,7 @@ unsafe extern "C" fn init_peer(
         if line::put_uri(r, proxy).is_none() {
             return ERROR;
         }
-        // SAFETY: nginx chooses a server once the proxy module has prepared the request's upstream.
-        unsafe { head::install(r, proxy) };
+        head::install(r, proxy);
         peers.want();
         peers.take_over(upstream);
         let (followed, list) = (peers.followed().cloned(), peers.list.clone());
