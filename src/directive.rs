@@ -12,7 +12,7 @@ use crate::proxy_url::ProxyUrl;
 const PARAMETERS: &[&str] = &["secret_key=", "upstream=", "keepalive="];
 
 /// What one `clerk_proxy` line says.
-#[derive(Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ClerkProxy {
     /// The public proxy URL.
     pub url: ProxyUrl,

@@ -39,6 +39,11 @@ impl Expression {
         (status == OK).then(|| value.into())
     }
 
+    /// The text as it was written.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
     /// The text as it may be printed.
     pub fn shown(&self) -> String {
         shown(&self.text)

@@ -1,8 +1,8 @@
 //! The recipe put into one location, as if the user had written its lines there.
 
-use std::cell::RefCell;
 use std::collections::HashMap;
 use std::num::NonZeroU16;
+use std::rc::Rc;
 
 use crate::buffer_sizes::Sizes;
 use crate::client_ip::Form;
@@ -10,7 +10,6 @@ use crate::conflict::Conflict;
 use crate::directive::Effective;
 use crate::failure::Failure;
 use crate::key_source::Key;
-use crate::neighbour::Neighbour;
 use crate::nginx::base::expression::Expression;
 use crate::nginx::base::ffi::{ngx_conf_t, ngx_http_err_page_t, ngx_http_handler_pt};
 use crate::nginx::base::guard;
@@ -28,7 +27,7 @@ use crate::nginx::stock::tls_context::{self, Shared};
 use crate::nginx::upstream::blocks;
 use crate::nginx::upstream::implicit::{keeps_connections, Upstreams};
 use crate::proxy_url::ProxyUrl;
-use crate::recipe::{self, Class, CANNOT_BE_INHERITED, KEEPALIVE, RECIPE};
+use crate::recipe::{CANNOT_BE_INHERITED, KEEPALIVE};
 use crate::recipe_values::Values;
 use crate::warning::Warning;
 
@@ -51,8 +50,21 @@ pub struct Block<'a> {
     pub line: &'a Effective,
     /// Where its `clerk_proxy` line stands.
     pub place: Place,
-    /// What the user wrote in the location itself.
+    /// What the user wrote in the location itself, or in that around it whose line is meant.
     pub written_here: &'a UserSettings,
+    /// Where the line is that of a location around.
+    pub nested: Option<Nested<'a>>,
+}
+
+/// A location without a line of its own, inside of one that has a line. nginx lets it have all that the other has and
+/// that it does not set itself, but for `proxy_pass`.
+pub struct Nested<'a> {
+    /// What the user wrote in the location itself.
+    pub own: &'a UserSettings,
+    /// What is effective in the location around, the recipe included.
+    pub around: &'a UserSettings,
+    /// The zone of a cache in the location around.
+    pub zone: Option<&'a str>,
 }
 
 impl Block<'_> {
@@ -76,7 +88,7 @@ impl Block<'_> {
             ca_bundle: &ca_bundle,
             buffers: Sizes::beside(self.stock.sizes(&effective)),
         };
-        let zone = cache_rules::take(self.stock, self.level);
+        let zone = self.zone();
         if zone.is_some() {
             cache_rules::check(self.stock, self.written_here)?;
         }
@@ -84,7 +96,8 @@ impl Block<'_> {
         self.take_reply_headers(cf, outer)?;
         self.set_lines(cf, &values, &effective, zone.is_some())?;
         // What connections are made with, now that the recipe is in it.
-        let settings = self.stock.written_in(self.level).within(outer);
+        let around = self.nested.as_ref().map_or(outer, |nested| Some(nested.around));
+        let settings = self.stock.written_in(self.level).within(around);
         let connection = self.stock.connection(&settings, line.origin.tls);
         let verified = line.origin.tls && !self.stock.is_off(&settings, "proxy_ssl_verify");
         if !line.origin.tls {
@@ -99,7 +112,7 @@ impl Block<'_> {
         let keepalive = usize::from(line.keepalive.map_or(KEEPALIVE, NonZeroU16::get));
         let warm = can_wait.then(|| (upstream, keepalive.min(line.warm.into())));
         let core = self.level.core();
-        if core.error_pages.is_null() {
+        if core.error_pages.is_null() && self.nested.is_none() {
             // Most distributions have an `error_page`. An empty list keeps it from answering clerk-js.
             core.error_pages =
                 Pool::from(&*cf).array::<ngx_http_err_page_t>(&[]).ok_or(NO_MEMORY)?;
@@ -112,7 +125,7 @@ impl Block<'_> {
             location: location_name(core),
             place: self.place,
             context,
-            unauthorized: RefCell::default(),
+            unauthorized: Rc::default(),
             url: self.url(cf)?,
             key: self.key(cf)?,
             client_ip: self.client_ip(cf)?,
@@ -120,8 +133,17 @@ impl Block<'_> {
             streams: !self.stock.is_set(&effective, "proxy_request_buffering"),
             tls: line.origin.tls,
         };
-        self.warn(cf, in_block, verified);
+        if self.nested.is_none() {
+            self.warn(cf, in_block, verified);
+        }
         Ok(proxy)
+    }
+
+    /// The zone of a cache, for which nginx is told of another value then.
+    fn zone(&self) -> Option<String> {
+        let is_off = cache_rules::is_off(self.stock, self.level);
+        let around = self.nested.as_ref().filter(|_| !is_off).and_then(|nested| nested.zone);
+        cache_rules::take(self.stock, self.level).or_else(|| around.map(str::to_owned))
     }
 
     /// Checks what stands beside the line and around it.
@@ -198,69 +220,6 @@ impl Block<'_> {
             context.borrow(self.level);
         }
         context
-    }
-
-    /// All lines of the recipe but headers.
-    fn set_lines(
-        &self,
-        cf: &mut ngx_conf_t,
-        values: &Values,
-        effective: &UserSettings,
-        with_cache: bool,
-    ) -> Result<(), Stop> {
-        let mut seen = Vec::new();
-        for entry in RECIPE.iter().filter(|entry| entry.directive != "proxy_set_header") {
-            let user = match entry.class {
-                Class::Contract | Class::Cache => self.written_here,
-                Class::Tuning => effective,
-            };
-            let of_cache = entry.class == Class::Cache;
-            let skip = (entry.tls && !self.line.origin.tls)
-                || (entry.directive == "proxy_ssl_trusted_certificate"
-                    && values.ca_bundle.is_empty())
-                || (of_cache && !with_cache);
-            let list = recipe::LISTS.contains(&entry.directive);
-            let by_user = !list && self.stock.is_set(user, entry.directive);
-            if skip || (by_user && !of_cache) {
-                continue;
-            }
-            let done = !by_user && self.set(cf, entry.directive, entry.arguments, values)?;
-            if !done && of_cache {
-                return Err(Conflict::BesideCache { what: entry.directive.to_owned() }.into());
-            }
-            if !done && self.stock.has(entry.directive) && !seen.contains(&entry.directive) {
-                seen.push(entry.directive);
-                self.warn_of_line(cf, entry.directive);
-            }
-        }
-        Ok(())
-    }
-
-    /// Looks at a line of the user's that takes the place of the recipe's and that nginx does not keep in a place of
-    /// its own.
-    fn warn_of_line(&self, cf: &mut ngx_conf_t, directive: &str) {
-        let (line, effect) = match directive {
-            // Other values add up with ours.
-            "proxy_redirect" => ("proxy_redirect off", "lets redirects leave the proxy URL"),
-            "expires" if self.stock.keeps_replies(self.level) => {
-                ("expires", "lets caches keep replies for one user")
-            }
-            _ => return,
-        };
-        cf.warn(&Neighbour::Beside { line: line.to_owned(), effect });
-    }
-
-    /// Sets a directive with arguments of the recipe.
-    pub fn set(
-        &self,
-        cf: &mut ngx_conf_t,
-        directive: &'static str,
-        arguments: &[&str],
-        values: &Values,
-    ) -> Result<bool, Stop> {
-        let filled: Vec<_> = arguments.iter().map(|argument| values.fill(argument)).collect();
-        let filled: Vec<&[u8]> = filled.iter().map(|argument| argument.as_bytes()).collect();
-        self.stock.set(cf, self.level, directive, &filled)
     }
 
     /// Makes this location a stock proxy location whose handler is called by ours. Where requests have a request

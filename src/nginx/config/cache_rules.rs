@@ -39,6 +39,17 @@ pub fn take(stock: &Stock, level: Level) -> Option<String> {
     Some(String::from_utf8_lossy(text.as_bytes()).into_owned())
 }
 
+/// Whether the user wrote `proxy_cache off` in this location.
+#[cfg(nginx_http_cache)]
+pub fn is_off(stock: &Stock, level: Level) -> bool {
+    stock.proxy.of(level).cache() == 0
+}
+
+#[cfg(not(nginx_http_cache))]
+pub fn is_off(_stock: &Stock, _level: Level) -> bool {
+    false
+}
+
 /// Without a cache, nginx has no such directive.
 #[cfg(not(nginx_http_cache))]
 pub fn take(_stock: &Stock, _level: Level) -> Option<String> {

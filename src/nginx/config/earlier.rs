@@ -9,15 +9,29 @@ use crate::nginx::stock::directives::first_field;
 use crate::nginx::stock::level::{has_expression, Level};
 use crate::nginx::stock::rewrite;
 
+/// Whether a location without a `clerk_proxy` line says itself what its requests get: a handler, files or a `return`.
+pub fn answers_itself(cf: &ngx_conf_t, level: Level) -> bool {
+    let core = level.core();
+    let lines = rewrite::lines(cf, level);
+    core.handler.is_some()
+        || !core.root.data.is_null()
+        || tries_files(cf, level)
+        || lines.iter().any(|line| matches!(line, rewrite::Line::Return))
+}
+
+fn tries_files(cf: &ngx_conf_t, level: Level) -> bool {
+    let files = first_field(cf, level, c"ngx_http_try_files_module", "try_files");
+    // SAFETY: the module's settings are a list of files, or null.
+    files.is_some_and(|field| !unsafe { field.cast::<*const u8>().read() }.is_null())
+}
+
 /// Warns of lines in a location with `clerk_proxy`.
 pub fn warn_of_location(cf: &mut ngx_conf_t, level: Level, proxy: &Proxy) {
     let paths = paths(level, proxy);
     let lines = rewrite::lines(cf, level);
     let returns = lines.iter().any(|line| matches!(line, rewrite::Line::Return));
     let rewrites = lines.iter().any(|line| changed(cf, line, &paths).is_some());
-    let files = first_field(cf, level, c"ngx_http_try_files_module", "try_files");
-    // SAFETY: the module's settings are a list of files, or null.
-    let tries = files.is_some_and(|field| !unsafe { field.cast::<*const u8>().read() }.is_null());
+    let tries = tries_files(cf, level);
     for (stands, line, effect) in [
         (returns, "return", "answers before the Frontend API is asked"),
         (rewrites, "rewrite", "changes paths, whose prefix is cut off without it"),

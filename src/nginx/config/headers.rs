@@ -20,7 +20,11 @@ impl Block<'_> {
         values: &Values,
         effective: &UserSettings,
     ) -> Result<(), Stop> {
-        let own = self.stock.is_set(self.written_here, "proxy_set_header");
+        let here = self.nested.as_ref().map_or(self.written_here, |nested| nested.own);
+        let own = self.stock.is_set(here, "proxy_set_header");
+        if self.nested.is_some() && !own {
+            return Ok(());
+        }
         let user = self.stock.headers(effective);
         for (name, value) in &user {
             if own {
@@ -62,14 +66,15 @@ impl Block<'_> {
         cf: &mut ngx_conf_t,
         outer: Option<&UserSettings>,
     ) -> Result<(), Stop> {
-        for [name, value] in self.stock.added(self.written_here, "add_header") {
+        let here = self.nested.as_ref().map_or(self.written_here, |nested| nested.own);
+        for [name, value] in self.stock.added(here, "add_header") {
             if is_of_reply(&name) && !is_harmless(&name, &value) {
                 let line = format!("add_header {name}");
                 let effect = "contradicts what the Frontend API says of its replies";
                 cf.warn(&Neighbour::Beside { line, effect });
             }
         }
-        let Some(outer) = outer else { return Ok(()) };
+        let Some(outer) = outer.filter(|_| self.nested.is_none()) else { return Ok(()) };
         let settings = [self.written_here, outer];
         let [headers, trailers] = ADDED;
         let is_of_site = |name: &[u8]| !is_of_reply(&String::from_utf8_lossy(name));

@@ -22,8 +22,15 @@ pub fn finish(cf: &mut ngx_conf_t) -> Result<(), Stop> {
     let mut trees = HashMap::new();
     for (level, proxy) in &*MainConf::read(cf)?.locations.borrow() {
         let (core, place) = (level.core(), proxy.place);
+        let is_ours = is_same(core.handler, Some(handler::content_handler));
+        let Some(own) = Location::of(level) else { continue };
+        // With the key, once all is applied.
+        own.borrow_mut().line = None;
         // By a module that does it late.
-        if !is_same(core.handler, Some(handler::content_handler)) {
+        if !is_ours && own.borrow().nested {
+            continue;
+        }
+        if !is_ours {
             let error = Conflict::OtherHandler { location: location_name(core) };
             return cf.at(place, "", |cf| citation::cite(cf, place, Err(error.into())));
         }

@@ -12,14 +12,15 @@ use crate::key_source::{Key, Source};
 use crate::neighbour::Neighbour;
 use crate::nginx::base::ffi::ngx_conf_t;
 use crate::nginx::base::module::Conf;
-use crate::nginx::base::parser::{ConfExt, Stop};
-use crate::nginx::config::apply::Block;
-use crate::nginx::config::state::{Defaults, LocConf, Location, MainConf, Written};
-use crate::nginx::config::{advice, citation, key, lines, locations, named};
-use crate::nginx::request::proxy::RequestConf;
+use crate::nginx::base::parser::{ConfExt, Stop, NO_MEMORY};
+use crate::nginx::config::apply::{Block, Nested};
+use crate::nginx::config::state::{Defaults, Line, LocConf, Location, MainConf, Written};
+use crate::nginx::config::{advice, citation, earlier, key, lines, locations, named};
+use crate::nginx::request::proxy::{Proxy, RequestConf};
 use crate::nginx::request::{filter, handler};
 use crate::nginx::stock::directives::Stock;
 use crate::nginx::stock::level::{self, is_same, location_name, Level};
+use crate::nginx::stock::settings::UserSettings;
 use crate::nginx::stock::tls_context;
 use crate::nginx::upstream::blocks;
 use crate::nginx::upstream::wanted::Wanted;
@@ -48,30 +49,54 @@ pub fn merge(cf: &mut ngx_conf_t, outer: &Location, own: &Location) -> Result<()
         Some(shared) if **shared == effective => Some(Rc::clone(shared)),
         _ => Some(Rc::new(effective)),
     };
-    let Some(written) = own.written.take() else { return inherit(cf, level, outer, own) };
-    let place = written.place;
-    let (outer_settings, defaults) = (outer.effective.as_deref(), &own.defaults);
-    let proxy = cf.at(place, "", |cf| {
-        let line = effective_with(cf, written, defaults)?;
-        let block = Block { stock, level, line: &line, place, written_here: &written_here };
-        let proxy = block.apply(cf, outer_settings, &mut main.common.borrow_mut());
-        citation::cite(cf, place, proxy)
-    });
-    let proxy = Rc::new(proxy?);
-    own.inside = Some(Rc::clone(&proxy));
-    own.proxy = Some(proxy);
+    let applied = match own.written.take() {
+        Some(written) => apply(cf, level, (written, written_here), outer, own)?,
+        None => inherit(cf, level, &written_here, outer, own)?,
+    };
+    if let Some((proxy, line)) = applied {
+        own.inside = Some(Rc::clone(&proxy));
+        own.proxy = Some(proxy);
+        own.line = Some(Rc::new(line));
+    }
     Ok(())
+}
+
+/// A location's line that is effective now.
+type Applied = Option<(Rc<Proxy>, Line)>;
+
+/// Applies the line of a location.
+fn apply(
+    cf: &mut ngx_conf_t,
+    level: Level,
+    (written, here): (Written, UserSettings),
+    outer: &LocConf,
+    own: &LocConf,
+) -> Result<Applied, Stop> {
+    let main = MainConf::read(cf)?;
+    let Some(stock) = main.stock.get() else { return Ok(None) };
+    let (place, outer) = (written.place, outer.effective.as_deref());
+    let proxy = cf.at(place, "", |cf| {
+        let line = effective_with(cf, &written, &own.defaults)?;
+        let (line, written_here) = (&line, &here);
+        let block = Block { stock, level, line, place, written_here, nested: None };
+        let proxy = block.apply(cf, outer, &mut main.common.borrow_mut());
+        citation::cite(cf, place, proxy)
+    })?;
+    let applied = stock.written_in(level).within(outer);
+    let zone = proxy.cache.as_ref().map(|cache| cache.zone.text().to_owned());
+    Ok(Some((proxy.into(), Line { written, here, applied, zone })))
 }
 
 /// Finishes a block without a `clerk_proxy` of its own, which may be inside of a location that has one.
 fn inherit(
     cf: &mut ngx_conf_t,
     level: Level,
+    here: &UserSettings,
     outer: &LocConf,
     own: &mut LocConf,
-) -> Result<(), Stop> {
+) -> Result<Applied, Stop> {
     own.inside.clone_from(&outer.inside);
-    let Some(around) = &own.inside else { return Ok(()) };
+    let Some(around) = &own.inside else { return Ok(None) };
     let core = level.core();
     let stock = around.cache.as_ref().map_or(around.delegate, |cache| cache.next);
     if is_same(core.handler, stock) {
@@ -83,25 +108,56 @@ fn inherit(
         own.proxy.clone_from(&outer.proxy);
         core.handler = Some(handler::content_handler);
     }
-    Ok(())
+    let place = own.place.unwrap_or(around.place);
+    match (&outer.line, &outer.proxy) {
+        (Some(line), Some(proxy)) if core.noname() == 0 && !earlier::answers_itself(cf, level) => {
+            core.handler = Some(handler::content_handler);
+            own.nested = true;
+            cf.at(place, "", |cf| apply_again(cf, level, here, (line, proxy), own)).map(Some)
+        }
+        _ => Ok(None),
+    }
+}
+
+/// Applies the line of a location around to one inside of it, which its author has for `limit_req` or the like.
+fn apply_again(
+    cf: &mut ngx_conf_t,
+    level: Level,
+    here: &UserSettings,
+    (around, other): (&Line, &Proxy),
+    own: &LocConf,
+) -> Result<(Rc<Proxy>, Line), Stop> {
+    let main = MainConf::read(cf)?;
+    let stock = main.stock.get().ok_or(NO_MEMORY)?;
+    let line = &effective_with(cf, &around.written, &own.defaults)?;
+    let written_here = &here.within(Some(&around.here));
+    let nested = Nested { own: here, around: &around.applied, zone: around.zone.as_deref() };
+    let place = around.written.place;
+    let block = Block { stock, level, line, place, written_here, nested: Some(nested) };
+    let mut proxy = block.apply(cf, own.effective.as_deref(), &mut main.common.borrow_mut())?;
+    proxy.unauthorized = Rc::clone(&other.unauthorized);
+    let applied = stock.written_in(level).within(Some(&around.applied));
+    let zone = proxy.cache.as_ref().map(|cache| cache.zone.text().to_owned());
+    let written = around.written.clone();
+    Ok((proxy.into(), Line { written, here: written_here.clone(), applied, zone }))
 }
 
 /// A line together with what others say, and with the defaults.
 fn effective_with(
     cf: &mut ngx_conf_t,
-    written: Written,
+    written: &Written,
     defaults: &Defaults,
 ) -> Result<Effective, Stop> {
     let Written { line, key, .. } = written;
     let key = match (key, &defaults.key) {
-        (Some(key), _) => key,
+        (Some(key), _) => Key::clone(key),
         (None, Some(key)) => Key::clone(key),
         (None, None) => key::read(cf, lines::CLERK_PROXY, &Source::Default)?,
     };
-    let origin = line.origin.or_else(|| defaults.origin.as_deref().cloned()).unwrap_or_default();
+    let origin = line.origin.as_ref().or(defaults.origin.as_deref()).cloned().unwrap_or_default();
     let client_ip = defaults.client_ip.as_deref().map(str::to_owned);
     let (keepalive, warm) = (line.keepalive, defaults.warm.unwrap_or(1));
-    Ok(Effective { url: line.url, key, origin, keepalive, client_ip, warm })
+    Ok(Effective { url: line.url.clone(), key, origin, keepalive, client_ip, warm })
 }
 
 /// Finishes one block, once the proxy module has merged it.

@@ -13,4 +13,5 @@ pub mod lines;
 pub mod locations;
 pub mod merge;
 pub mod named;
+pub mod recipe_lines;
 pub mod state;

@@ -56,8 +56,12 @@ pub struct Named {
 /// What is known per block.
 #[derive(Default)]
 pub struct LocConf {
-    /// The `clerk_proxy` line of this block, until it is applied; the key is wiped then.
+    /// The `clerk_proxy` line of this block, until it is applied.
     pub written: Option<Written>,
+    /// That line or the one of a location around, until all are applied; the key is wiped then.
+    pub line: Option<Rc<Line>>,
+    /// Whether the line is that of a location around.
+    pub nested: bool,
     /// What is said for lines that are silent about it, in this block and, once merged, around it.
     pub defaults: Defaults,
     /// What requests need.
@@ -90,6 +94,7 @@ unsafe impl Conf for Location {
 }
 
 /// A `clerk_proxy` line as read.
+#[derive(Clone)]
 pub struct Written {
     /// What it says.
     pub line: ClerkProxy,
@@ -97,6 +102,18 @@ pub struct Written {
     pub key: Option<Key>,
     /// Where it stands.
     pub place: Place,
+}
+
+/// A line that was applied, for locations inside of its own.
+pub struct Line {
+    /// As it was read.
+    pub written: Written,
+    /// What the user wrote beside it.
+    pub here: UserSettings,
+    /// What is effective there, the recipe included.
+    pub applied: UserSettings,
+    /// The zone of a cache.
+    pub zone: Option<String>,
 }
 
 /// What the directives beside `clerk_proxy` say.

@@ -56,7 +56,7 @@ pub struct Proxy {
     /// The TLS context, where connections are verified.
     pub context: Option<Shared>,
     /// The effective directives that answer 401 and were warned about already.
-    pub unauthorized: RefCell<HashSet<&'static str>>,
+    pub unauthorized: Rc<RefCell<HashSet<&'static str>>>,
     /// The proxy URL, where its host holds variables.
     pub url: Option<(ProxyUrl, Expression)>,
     /// The key, where it holds variables.

@@ -211,3 +211,82 @@ fn a_rewrite_of_the_snippet_is_named_in_the_log() {
     nginx.get("/__clerk/%2e%2e/__clerkfoo");
     assert_eq!(nginx.count("has changed it"), 1);
 }
+
+/// A location with the line around these, whose author wants something else for a part of the path.
+fn nested(fapi: &Fapi, beside: &str, inner: &str) -> Config {
+    let zone = "limit_req_zone $request_id zone=all:1m rate=1000r/s; limit_req_zone $host zone=one:1m rate=1r/m;\n\
+                proxy_cache_path %DIR%/cache keys_zone=c:1m use_temp_path=off;";
+    let lines = format!("{beside}\n{inner}");
+    Config::server(&location::location(fapi, &lines)).http(zone)
+}
+
+#[test]
+fn nested_locations_proxy_as_the_one_around() {
+    const HEADERS: &str = "Cookie: __client=a\r\nX-Forwarded-For: 6.6.6.6\r\nCF-Connecting-IP: 6.6.6.6\r\nTE: trailers\r\n";
+    let plain = |request: &Request| (request.line.clone(), request.headers.clone());
+    for (beside, inner, target) in [
+        ("", "location /__clerk/v1/ { limit_req zone=all; }", "/v1/client?a=%2F"),
+        ("", "location /__clerk/v1 { access_log off; }", "/v1//client"),
+        ("", "location = /__clerk/v1/client { client_max_body_size 1k; }", "/v1/client"),
+        ("", "location ~ \\.js$ { proxy_read_timeout 5s; }", "/npm/x.js"),
+        ("", "location ~* /V1/ { location ~ client { limit_rate 1m; } }", "/v1/client"),
+        ("", "location /__clerk/v1/ { location /__clerk/v1/client { allow all; } }", "/v1/client"),
+        ("proxy_set_header X-Own 1;", "location /__clerk/v1/ { limit_rate 1m; }", "/v1/x"),
+        ("proxy_set_header X-Own 2;", "location /__clerk/v1/ { proxy_set_header X-Own 1; }", "/v1/x"),
+        ("proxy_http_version 1.1;", "location /__clerk/v1/ { proxy_buffers 4 4k; }", "/v1/x"),
+        ("", "location /__clerk/v1/ { proxy_hide_header X-None; proxy_buffering off; }", "/v1/x"),
+        ("proxy_cache c;", "location /__clerk/v1/ { limit_rate 1m; }", "/v1/x"),
+        ("proxy_cache c;", "location /__clerk/v1/ { proxy_cache off; }", "/v1/x"),
+        ("", "location /__clerk/v1/ { proxy_cache c; }", "/v1/x"),
+        ("clerk_proxy_client_ip $http_x_ip;", "location /__clerk/v1/ { limit_rate 1m; }", "/v1/x"),
+        ("", "location /__clerk/v1/ { if ($arg_x) { return 403; } limit_except GET POST { deny all; } }", "/v1/x"),
+    ] {
+        let fapi = Fapi::tls();
+        let own = if inner.contains("X-Own 1") { "proxy_set_header X-Own 1;" } else { beside };
+        let without = site(&fapi, "", "", &own.replace("proxy_cache c;", ""));
+        let nginx = nested(&fapi, beside, inner).start();
+        for nginx in [&without, &nginx] {
+            send(nginx, &format!("GET /__clerk{target}"), HEADERS);
+        }
+        let requests = fapi.wait_for(2);
+        assert_eq!(plain(&requests[1]), plain(&requests[0]), "{beside} {inner}");
+        assert_eq!(requests[1].sni.as_deref(), Some("localhost"), "{inner}");
+        // Errors are those of the module.
+        let reply = nginx.get("/__clerk/%2e%2e/__clerk/v1/../../__clerkfoo");
+        assert_ne!(reply.status, 200);
+    }
+}
+
+#[test]
+fn nested_locations_do_what_they_are_for() {
+    let fapi = Fapi::tls();
+    let inner = "location /__clerk/v1/client/sign_ins { limit_req zone=one; }\n\
+                 location /__clerk/files/ { root %DIR%; } location /__clerk/gone/ { return 410; }\n\
+                 location ~ \\.ico$ { empty_gif; } location /__clerk/tried/ { try_files /none =404; }\n\
+                 location /__clerk/hidden/ { deny all; }";
+    let config = nested(&fapi, "", inner);
+    std::fs::create_dir_all(config.folder.path().join("__clerk/files")).expect("a folder of ours");
+    config.folder.write("__clerk/files/x.txt", "a file");
+    let nginx = config.allow("limiting requests").start();
+    let sign_ins = || nginx.get("/__clerk/v1/client/sign_ins").status;
+    assert_eq!([sign_ins(), sign_ins()], [200, 503]);
+    assert_eq!(nginx.get("/__clerk/files/x.txt").text(), "a file");
+    assert_eq!(nginx.get("/__clerk/gone/").status, 410);
+    assert!(nginx.get("/__clerk/x.ico").all("Content-Type").contains(&"image/gif"));
+    crate::kit::assert::assert_json(&nginx.get("/__clerk/hidden/"), 403, "forbidden");
+    assert_eq!(nginx.get("/__clerk/tried/x").status, 404);
+    assert_eq!(fapi.requests().len(), 1);
+}
+
+#[test]
+fn a_nested_location_that_cannot_proxy_is_an_error() {
+    let fapi = Fapi::tls();
+    for (line, text) in [
+        ("proxy_set_header X-Forwarded-For x;", "\"proxy_set_header X-Forwarded-For\" conflicts"),
+        ("proxy_pass http://127.0.0.1:1;", "\"proxy_pass\" inside location \"/__clerk/\""),
+    ] {
+        let (ok, printed) =
+            nested(&fapi, "", &format!("location /__clerk/v1/ {{ {line} }}")).check();
+        assert!(!ok && printed.contains(text), "{printed}");
+    }
+}

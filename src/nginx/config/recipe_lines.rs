@@ -1,0 +1,82 @@
+//! The lines of the recipe, but those for request headers, put into a location.
+
+use crate::conflict::Conflict;
+use crate::neighbour::Neighbour;
+use crate::nginx::base::ffi::ngx_conf_t;
+use crate::nginx::base::parser::{ConfExt, Stop};
+use crate::nginx::config::apply::Block;
+use crate::nginx::stock::settings::UserSettings;
+use crate::recipe::{self, Class, RECIPE};
+use crate::recipe_values::Values;
+
+impl Block<'_> {
+    /// All lines of the recipe but headers.
+    pub fn set_lines(
+        &self,
+        cf: &mut ngx_conf_t,
+        values: &Values,
+        effective: &UserSettings,
+        with_cache: bool,
+    ) -> Result<(), Stop> {
+        let mut seen = Vec::new();
+        for entry in RECIPE.iter().filter(|entry| entry.directive != "proxy_set_header") {
+            let user = match entry.class {
+                Class::Contract | Class::Cache => self.written_here,
+                Class::Tuning => effective,
+            };
+            let of_cache = entry.class == Class::Cache;
+            let skip = (entry.tls && !self.line.origin.tls)
+                || (entry.directive == "proxy_ssl_trusted_certificate"
+                    && values.ca_bundle.is_empty())
+                || (of_cache && !with_cache)
+                || (of_cache && self.nested.as_ref().is_some_and(|nested| nested.zone.is_some()));
+            let list = recipe::LISTS.contains(&entry.directive);
+            // nginx takes over what is set around, but no list beside one of the location's own.
+            let nested = self.nested.as_ref().filter(|_| entry.class == Class::Contract);
+            if nested.is_some_and(|nested| !list || !self.stock.is_set(nested.own, entry.directive))
+            {
+                continue;
+            }
+            let by_user = !list && self.stock.is_set(user, entry.directive);
+            if skip || (by_user && !of_cache) {
+                continue;
+            }
+            let done = !by_user && self.set(cf, entry.directive, entry.arguments, values)?;
+            if !done && of_cache {
+                return Err(Conflict::BesideCache { what: entry.directive.to_owned() }.into());
+            }
+            if !done && self.stock.has(entry.directive) && !seen.contains(&entry.directive) {
+                seen.push(entry.directive);
+                self.warn_of_line(cf, entry.directive);
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks at a line of the user's that takes the place of the recipe's and that nginx does not keep in a place of
+    /// its own.
+    fn warn_of_line(&self, cf: &mut ngx_conf_t, directive: &str) {
+        let (line, effect) = match directive {
+            // Other values add up with ours.
+            "proxy_redirect" => ("proxy_redirect off", "lets redirects leave the proxy URL"),
+            "expires" if self.stock.keeps_replies(self.level) => {
+                ("expires", "lets caches keep replies for one user")
+            }
+            _ => return,
+        };
+        cf.warn(&Neighbour::Beside { line: line.to_owned(), effect });
+    }
+
+    /// Sets a directive with arguments of the recipe.
+    pub fn set(
+        &self,
+        cf: &mut ngx_conf_t,
+        directive: &'static str,
+        arguments: &[&str],
+        values: &Values,
+    ) -> Result<bool, Stop> {
+        let filled: Vec<_> = arguments.iter().map(|argument| values.fill(argument)).collect();
+        let filled: Vec<&[u8]> = filled.iter().map(|argument| argument.as_bytes()).collect();
+        self.stock.set(cf, self.level, directive, &filled)
+    }
+}
