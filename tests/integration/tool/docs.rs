@@ -282,3 +282,17 @@ fn logs() {
     assert!(rest.starts_with(&format!("127.0.0.1:{} 200 connect 0.", fapi.port)), "{log}");
     assert_eq!((log.lines().count(), log.contains("secret")), (1, false), "{log}");
 }
+
+#[test]
+fn the_host_is_that_of_the_origin() {
+    let fapi = Fapi::plain(); // a stand-in of the Frontend API, without TLS
+    let nginx = Config::server(&format!(
+        "location /__clerk/ {{ clerk_proxy https://app.dev/__clerk secret_key=%KEY%\n\
+         upstream=http://127.0.0.1:{}; }}",
+        fapi.port
+    ))
+    .start(); // ends with the test, which then looks at its error log
+    assert_eq!(nginx.get("/__clerk/v1/client").status, 200);
+    let request = fapi.only(); // the only request that has arrived
+    assert_eq!(request.one("Host"), format!("127.0.0.1:{}", fapi.port));
+}

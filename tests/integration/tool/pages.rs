@@ -289,6 +289,13 @@ fn findings_of_clerk_proxy_check() {
     assert!(text.contains(&rows), "docs/troubleshooting.md lacks these lines:\n{rows}");
 }
 
+/// The test that is there to be copied is one.
+#[test]
+fn the_test_of_ten_lines() {
+    let blocks = page("docs/internals.md").blocks("rust");
+    assert!(blocks.len() == 1 && include_str!("docs.rs").contains(blocks[0]), "{blocks:?}");
+}
+
 /// Commands can be pasted: a shell finds no fault with them.
 #[test]
 fn commands() {
