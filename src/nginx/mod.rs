@@ -1,9 +1,9 @@
 //! The glue: what nginx loads, calls and is called by; the only place for `unsafe`.
 //!
-//! There are two modules in one file. `ngx_http_clerk_proxy_module` has the directive and comes before every
-//! stock http module, so that it meets their configurations as the user wrote them.
-//! `ngx_http_clerk_proxy_filter_module` comes after the core module, whose tables its variable needs, and
-//! right before `ngx_http_copy_filter_module`, where filters of modules have their place.
+//! There are two modules in one file. `ngx_http_clerk_proxy_module` has the directives. It comes before every stock
+//! http module, so that it finds their configurations as the user wrote them. `ngx_http_clerk_proxy_filter_module`
+//! has the variables and the filters. It comes after the core module, whose tables the variables need, and right
+//! before `ngx_http_copy_filter_module`, as filters of modules must.
 
 mod base;
 mod config;
@@ -94,7 +94,7 @@ static FILTER_CONTEXT: ngx_http_module_t = ngx_http_module_t {
     merge_loc_conf: Some(complete_loc_conf),
 };
 
-/// The module with the directive.
+/// The module with the directives.
 #[no_mangle]
 pub static mut ngx_http_clerk_proxy_module: ngx_module_t = ngx_module_t {
     ctx: addr_of!(MODULE_CONTEXT) as *mut c_void,
@@ -106,7 +106,7 @@ pub static mut ngx_http_clerk_proxy_module: ngx_module_t = ngx_module_t {
     ..ngx_module_t::default()
 };
 
-/// The module with the variable and the filters.
+/// The module with the variables and the filters.
 #[no_mangle]
 pub static mut ngx_http_clerk_proxy_filter_module: ngx_module_t = ngx_module_t {
     ctx: addr_of!(FILTER_CONTEXT) as *mut c_void,
@@ -114,8 +114,7 @@ pub static mut ngx_http_clerk_proxy_filter_module: ngx_module_t = ngx_module_t {
     ..ngx_module_t::default()
 };
 
-/// The tables that nginx looks for in a file that `load_module` names. Where nginx's own build links the module,
-/// it makes them itself, see nginx/config.
+/// The tables that `load_module` looks for in the file. nginx's own build makes them itself, see nginx/config.
 #[cfg(feature = "export-modules")]
 mod export {
     #![allow(missing_docs)]
@@ -198,7 +197,7 @@ unsafe extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
             }
         });
     }
-    // That names are not followed, or connections not kept ready, is no reason to have no worker.
+    // A worker is of use even if it cannot follow names or keep connections ready.
     OK
 }
 

@@ -1,4 +1,4 @@
-//! nginx's clock, which nobody sets.
+//! nginx's monotonic clock.
 
 use crate::nginx::base::ffi::{ngx_current_msec, ngx_msec_t};
 

@@ -16,7 +16,7 @@ pub struct Expression {
 }
 
 impl Expression {
-    /// Compiles a text; nginx itself reports variables that there are not.
+    /// Compiles a text. nginx reports unknown variables later.
     pub fn compile(cf: &mut ngx_conf_t, text: &str) -> Result<Self, Stop> {
         let mut value = cf.copy(text)?;
         let compiled = cf.keep(ngx_http_complex_value_t::zeroed())?;
@@ -50,7 +50,7 @@ impl Expression {
     }
 }
 
-/// The value as text; nothing that is no text is of use here.
+/// The value as text; empty if it is not UTF-8.
 pub fn as_text(value: Option<&[u8]>) -> &str {
     value.and_then(|value| std::str::from_utf8(value).ok()).unwrap_or_default()
 }

@@ -1,5 +1,5 @@
-//! The panic boundary: every callback of nginx runs its body through here, so that a defect of this module
-//! costs one configuration or one request and never a worker.
+//! The panic boundary: every callback of nginx runs its body through here. A defect of this module costs one
+//! configuration or one request, and never a worker.
 
 use std::any::Any;
 use std::cell::RefCell;
@@ -67,13 +67,13 @@ pub fn catch<T>(callback: &str, body: impl FnOnce() -> T) -> Result<T, String> {
     static HOOK: Once = Once::new();
     thread_local!(static PLACE: RefCell<String> = const { RefCell::new(String::new()) });
     HOOK.call_once(|| {
-        // The default hook writes to stderr, where nobody looks; the caller logs what is kept here.
+        // The default hook writes to stderr, which nobody reads; the caller logs what is kept here.
         panic::set_hook(Box::new(|info| {
             let place = info.location().map(ToString::to_string).unwrap_or_default();
             PLACE.with(|kept| *kept.borrow_mut() = place);
         }));
     });
-    // What a panic leaves half done is freed with the configuration or the request that failed.
+    // What a panic leaves incomplete is freed with the configuration or the request that failed.
     panic::catch_unwind(AssertUnwindSafe(|| {
         inject_fault(callback);
         body()
@@ -90,7 +90,7 @@ fn alert(what: &str) -> String {
     format!("\"clerk_proxy\" failed in {what}, this is a defect of the module")
 }
 
-/// Panics in the callbacks that the environment names; compiled for tests alone.
+/// Panics in the callbacks that the environment names; for tests alone.
 #[cfg(feature = "fault-injection")]
 pub fn inject_fault(callback: &str) {
     use std::sync::LazyLock;

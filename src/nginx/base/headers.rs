@@ -1,4 +1,4 @@
-//! nginx's header lists: walked, and rid of the headers that a `Connection` header names.
+//! nginx's header lists, and dropping the headers that a `Connection` header names.
 
 use std::ptr::{self, NonNull};
 use std::slice;
@@ -30,12 +30,12 @@ fn parts<'a>(list: &ngx_list_t) -> impl Iterator<Item = &'a mut [ngx_table_elt_t
     })
 }
 
-/// What the `Connection` headers of a list take away.
+/// The headers that the `Connection` headers of a list remove.
 fn dropped_by<'a>(list: &ngx_list_t) -> Dropped<'a> {
     let mut named = Vec::new();
     for part in parts(list) {
         for element in &*part {
-            // "User-Agent" and "Set-Cookie" are as long; every request comes by here.
+            // The length is compared first, for speed; "User-Agent" and "Set-Cookie" have the same.
             if element.key.len != CONNECTION.len() {
                 continue;
             }
@@ -65,8 +65,8 @@ pub fn drop_named_in_request(r: &mut ngx_http_request_t) -> Option<()> {
     drop_from_request(r, |name, _| dropped.contains(name))
 }
 
-/// Drops request headers by name and value, of which the proxy module and `Vary` in the cache then know nothing; variables with
-/// a place of their own, such as `$http_cookie`, still do.
+/// Drops request headers by name and value. The proxy module and `Vary` in the cache no longer see them; variables
+/// with a field of their own, such as `$http_cookie`, still do.
 pub fn drop_from_request(
     r: &mut ngx_http_request_t,
     is_meant: impl Fn(&[u8], &[u8]) -> bool,
@@ -74,7 +74,7 @@ pub fn drop_from_request(
     let count = parts(&r.headers_in.headers).map(|part| part.len()).sum::<usize>();
     let all = parts(&r.headers_in.headers).flatten().map(|element| *element);
     let all = all.filter(|one| !is_meant(one.key.as_bytes(), one.value.as_bytes()));
-    // nginx and other modules add to the list where there is room.
+    // There must be room: nginx and other modules add to the list.
     let room = count.max(1);
     let kept = Pool::from(&*r).fill(room, all)?;
     let (elts, nelts) = (kept.as_mut_ptr().cast(), kept.len());
@@ -105,7 +105,7 @@ pub fn drop_named_in_reply(r: &mut ngx_http_request_t, from_upstream: &ngx_list_
     }
 }
 
-/// Takes headers of the reply away.
+/// Removes headers of the reply.
 pub fn remove_from_reply(r: &mut ngx_http_request_t, is_meant: impl Fn(&[u8]) -> bool) {
     let all = parts(&r.headers_out.headers).flatten();
     for element in all.filter(|element| is_meant(element.key.as_bytes())) {

@@ -1,4 +1,4 @@
-//! nginx's http modules, and what they keep of a configuration: the one place that says of which Rust type it is.
+//! nginx's http modules and the Rust types of their configurations, which are cast here alone.
 
 use std::ffi::c_void;
 use std::ptr;
@@ -46,7 +46,7 @@ impl HttpModule for Upstream {
     }
 }
 
-/// What a configuration is for.
+/// What a configuration belongs to.
 #[derive(Clone, Copy)]
 pub enum Reach {
     /// All of `http`.
@@ -97,7 +97,7 @@ unsafe impl Conf for ngx_http_upstream_main_conf_t {
     const REACH: Reach = Reach::Main;
 }
 
-/// What leads to configurations of modules.
+/// Something that leads to configurations of modules.
 pub trait HasConfs {
     /// Those of all http modules, or null.
     fn confs(&self, reach: Reach) -> *mut *mut c_void;

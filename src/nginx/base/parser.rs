@@ -1,4 +1,4 @@
-//! What a configuration callback needs of `ngx_conf_t`: words, memory, messages, places.
+//! Safe access to nginx's configuration parser, `ngx_conf_t`: words, memory, messages, places.
 
 use std::ffi::{c_char, OsStr};
 use std::fmt;
@@ -19,7 +19,7 @@ use crate::nginx::base::pool::Pool;
 pub enum Stop {
     /// A sentence to be logged.
     Error(Error),
-    /// nginx logged it already.
+    /// nginx has logged the reason already.
     Logged,
 }
 

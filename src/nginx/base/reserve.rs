@@ -1,8 +1,8 @@
-//! Memory for when there is none: where an allocation fails Rust ends the process, which must not happen to a
-//! master that reads a new configuration, nor to a worker with the requests of others.
+//! A reserve of memory: Rust ends the process if an allocation fails. That must not happen to a master that reads a new
+//! configuration, nor to a worker with requests of others.
 //!
-//! What the system does not give comes from a reserve. A configuration callback that needed it fails when it
-//! returns, as nginx's own do at once; a request needs little, and goes on.
+//! If the system has no memory, it comes from the reserve. A configuration callback that needed the reserve fails when
+//! it returns; nginx's own fail at once. A request needs little and goes on.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::UnsafeCell;
@@ -10,9 +10,9 @@ use std::hint;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-/// Many times what a callback needs at once; pages that are not used take no memory.
+/// Many times what a callback needs at once. Unused pages take no memory.
 const SIZE: usize = 256 * 1024;
-/// As aligned as anything here.
+/// The largest alignment in use.
 const ALIGNMENT: usize = 16;
 
 #[global_allocator]
@@ -37,7 +37,7 @@ struct Allocator {
 // SAFETY: the lock lets one thread at a time at the reserve.
 unsafe impl Sync for Allocator {}
 
-/// A stack of pieces, which is empty as soon as all are given back.
+/// A stack of pieces, which is empty once all pieces are returned.
 #[repr(C, align(16))]
 struct Reserve {
     memory: [u8; SIZE],

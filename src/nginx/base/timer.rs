@@ -7,15 +7,15 @@ use crate::nginx::base::ffi::{ngx_add_timer, ngx_del_timer, ngx_event_t, ngx_mse
 use crate::nginx::base::plain::Plain;
 use crate::nginx::base::{guard, process};
 
-/// A timer that a worker which shuts down does not wait for. It is in memory of its own, since nginx changes it also
-/// when others are set.
+/// A timer that does not delay the shutdown of a worker. It has its own allocation, since nginx changes it also when
+/// other timers are set.
 pub struct Timer(NonNull<Alarm>);
 
 struct Alarm {
     event: ngx_event_t,
     body: Box<dyn FnMut()>,
     name: &'static str,
-    /// When it goes off again after a panic.
+    /// The delay after a panic, in milliseconds.
     again: ngx_msec_t,
 }
 
@@ -38,7 +38,7 @@ impl Timer {
         unsafe { &mut (*self.0.as_ptr()).event }
     }
 
-    /// Has it go off at this time, or right away where that is over.
+    /// Sets it to this time; if that has passed, it goes off at once.
     pub fn set(&mut self, time: ngx_msec_t) {
         let now = now();
         let wait = if is_before(now, time) { time.wrapping_sub(now) } else { 1 };
@@ -46,7 +46,7 @@ impl Timer {
         unsafe { ngx_add_timer(self.event(), wait) };
     }
 
-    /// Has it go off at this time at the latest.
+    /// Sets it to this time unless it is set to an earlier one.
     pub fn set_by(&mut self, time: ngx_msec_t) {
         let event = self.event();
         if event.timer_set() == 0 || is_before(time, event.timer.key) {

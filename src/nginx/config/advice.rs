@@ -1,4 +1,4 @@
-//! What works and will hurt, as far as it can be seen once nginx has merged all settings.
+//! Warnings about settings that are known once nginx has merged all.
 
 #[cfg(nginx_debug)]
 use std::ffi::c_void;
@@ -33,8 +33,8 @@ pub fn unauthorized(cf: &ngx_conf_t, level: Level) -> Vec<&'static str> {
     found
 }
 
-/// Warns of a log with the headers of requests, once all of the configuration is read: the log of the whole server
-/// may be named last. A subrequest writes to the log of its main request's location, whichever that is.
+/// Warns of a log with the headers of requests. This waits until the whole configuration is read, since `error_log` may
+/// come last. A log anywhere counts, since a subrequest writes to the log of its main request's location.
 pub fn warn_of_debug_logs(cycle: &ngx_cycle_t, main: &MainConf) {
     let everywhere =
         main.logs_requests.get() || logs_requests(cycle.log) || has_debug_connections(cycle);
@@ -43,7 +43,7 @@ pub fn warn_of_debug_logs(cycle: &ngx_cycle_t, main: &MainConf) {
     }
 }
 
-/// Whether `debug_connection` has requests logged, whatever the level.
+/// Whether `debug_connection` logs requests, whatever the level.
 #[cfg(nginx_debug)]
 fn has_debug_connections(cycle: &ngx_cycle_t) -> bool {
     // SAFETY: each core module has its place in `conf_ctx`; that of the events module, where it is not null, has
@@ -57,7 +57,7 @@ fn has_debug_connections(cycle: &ngx_cycle_t) -> bool {
     }
 }
 
-/// A build without debugging refuses the directive.
+/// nginx refuses the directive in a build without debugging.
 #[cfg(not(nginx_debug))]
 fn has_debug_connections(_cycle: &ngx_cycle_t) -> bool {
     false

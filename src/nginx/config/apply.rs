@@ -1,4 +1,4 @@
-//! The recipe put into one location, as if the user had written its lines there.
+//! Puts the recipe into one location, as if the user had written its lines there.
 
 use std::collections::HashMap;
 use std::num::NonZeroU16;
@@ -40,7 +40,7 @@ pub struct Common {
     contexts: HashMap<Content, Shared>,
 }
 
-/// One location with its `clerk_proxy` line, as the recipe meets it.
+/// One location with its `clerk_proxy` line.
 pub struct Block<'a> {
     /// The directives of this nginx.
     pub stock: &'a Stock,
@@ -68,7 +68,7 @@ pub struct Nested<'a> {
 }
 
 impl Block<'_> {
-    /// Makes the location a stock proxy location with all that the recipe says.
+    /// Makes the location a stock proxy location with the lines of the recipe.
     pub fn apply(
         &self,
         cf: &mut ngx_conf_t,
@@ -95,13 +95,13 @@ impl Block<'_> {
         self.set_request_headers(cf, &values, &effective)?;
         self.take_reply_headers(cf, outer)?;
         self.set_lines(cf, &values, &effective, zone.is_some())?;
-        // What connections are made with, now that the recipe is in it.
+        // The settings of connections, now that the recipe is part of them.
         let around = self.nested.as_ref().map_or(outer, |nested| Some(nested.around));
         let settings = self.stock.written_in(self.level).within(around);
         let connection = self.stock.connection(&settings, line.origin.tls);
         let verified = line.origin.tls && !self.stock.is_off(&settings, "proxy_ssl_verify");
         if !line.origin.tls {
-            // nginx takes any `proxy_pass` with variables for one that may speak TLS.
+            // nginx assumes that any `proxy_pass` with variables may use TLS.
             tls_context::do_not_verify(self.stock, self.level);
         }
         let context = verified.then(|| self.share_context(common, context_of(&connection)));
@@ -149,7 +149,7 @@ impl Block<'_> {
     /// Checks what stands beside the line and around it.
     fn check(&self, effective: &UserSettings) -> Result<(), Stop> {
         let core = self.level.core();
-        // A handler that was set after ours would win silently.
+        // A handler that was set after ours would replace it silently.
         if !is_same(core.handler, Some(handler::content_handler)) {
             return Err(Conflict::OtherHandler { location: location_name(core) }.into());
         }
@@ -196,7 +196,7 @@ impl Block<'_> {
         }
     }
 
-    /// What requests need of a cache.
+    /// The part for requests if the location has a cache.
     fn cache(
         &self,
         cf: &mut ngx_conf_t,
@@ -212,7 +212,7 @@ impl Block<'_> {
         })
     }
 
-    /// Finds the TLS context of an earlier location, or lets this one lend its own to those that follow.
+    /// Shares the TLS context of an earlier location, or makes this location's the one to share.
     fn share_context(&self, common: &mut Common, made_of: Content) -> Shared {
         let own = Shared::lend(self.stock, self.level);
         let context = *common.contexts.entry(made_of).or_insert(own);
@@ -222,8 +222,8 @@ impl Block<'_> {
         context
     }
 
-    /// Makes this location a stock proxy location whose handler is called by ours. Where requests have a request
-    /// line, the URI is put there, see `request_line`.
+    /// Makes this location a stock proxy location, whose handler ours calls. If requests have a request line, the URI
+    /// is put there, see `request::line`.
     fn delegate(
         &self,
         cf: &mut ngx_conf_t,

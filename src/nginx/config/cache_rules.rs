@@ -11,7 +11,7 @@ use crate::nginx::stock::settings::UserSettings;
 use crate::public_script::is_personal;
 use crate::recipe::CANNOT_BE_INHERITED;
 
-/// What tells nginx which replies not to keep, in words of `proxy_ignore_headers`.
+/// The headers that tell nginx not to keep a reply, as `proxy_ignore_headers` names them.
 const WARNINGS: &[(&str, u32)] = &[
     ("Cache-Control", NGX_HTTP_UPSTREAM_IGN_CACHE_CONTROL),
     ("Expires", NGX_HTTP_UPSTREAM_IGN_EXPIRES),
@@ -19,7 +19,7 @@ const WARNINGS: &[(&str, u32)] = &[
     ("Vary", NGX_HTTP_UPSTREAM_IGN_VARY),
 ];
 
-/// The user's `proxy_cache` in this location, which is then as if it had none.
+/// Takes the user's `proxy_cache` out of this location.
 #[cfg(nginx_http_cache)]
 pub fn take(stock: &Stock, level: Level) -> Option<String> {
     let conf = stock.proxy.of(level);
@@ -31,7 +31,7 @@ pub fn take(stock: &Stock, level: Level) -> Option<String> {
     let text = match (zone, value) {
         (None, Some(value)) => value.value,
         (Some(zone), _) if !zone.data.is_null() => zone.shm.name,
-        // There is no such zone, as nginx will say itself.
+        // The zone does not exist; nginx reports that itself.
         _ => return None,
     };
     conf.set_cache(crate::nginx::base::ffi::NGX_CONF_UNSET);
@@ -56,7 +56,7 @@ pub fn take(_stock: &Stock, _level: Level) -> Option<String> {
     None
 }
 
-/// Finds what stands beside a cache and would let other replies into it, or mix them up.
+/// Refuses what stands beside a cache and would make it keep private replies or confuse replies.
 pub fn check(stock: &Stock, here: &UserSettings) -> Result<(), Conflict> {
     let refused = |what: String| Err(Conflict::BesideCache { what });
     for (name, bit) in WARNINGS {

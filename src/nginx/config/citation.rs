@@ -1,5 +1,4 @@
-//! Where a directive stands that is in conflict with a `clerk_proxy` line: there, and not at that line, the message
-//! about it is of use.
+//! Finds where the directive stands that conflicts with a `clerk_proxy` line, so that the message cites that place.
 
 use std::fs;
 use std::path::Path;
@@ -11,7 +10,7 @@ use crate::nginx::base::ffi::ngx_conf_t;
 use crate::nginx::base::parser::{ConfExt, Place, Stop};
 use crate::nginx::config::key::full_name;
 
-/// Logs a conflict of the `clerk_proxy` line at `place` where its cause stands, if that is found.
+/// Logs a conflict of the `clerk_proxy` line at `place` with the place of its cause, if that is found.
 pub fn cite<T>(cf: &mut ngx_conf_t, place: Place, result: Result<T, Stop>) -> Result<T, Stop> {
     let Err(Stop::Error(Error::Conflict(conflict))) = &result else { return result };
     let Some(cause) = cause(cf, place, conflict) else { return result };
@@ -33,7 +32,7 @@ fn cause(cf: &mut ngx_conf_t, place: Place, conflict: &Conflict) -> Option<Place
     }
 }
 
-/// The text of a file; nginx may have read the configuration from a pipe, which would not end.
+/// The text of a regular file. nginx may have read the configuration from a pipe, and opening that again would block.
 fn read(path: &Path) -> Option<String> {
     fs::metadata(path).ok().filter(fs::Metadata::is_file)?;
     fs::read(path).ok().map(|bytes| String::from_utf8_lossy(&bytes).into_owned())

@@ -30,7 +30,7 @@ impl Block<'_> {
             if own {
                 self.check_request_header(cf, name, value)?;
             } else if !recipe::owns_header(name) {
-                // As soon as a location has a header of its own, nginx inherits none: carry them over.
+                // nginx inherits no header if the location has any, so these are copied.
                 self.stock.set(cf, self.level, "proxy_set_header", &[name.as_bytes(), value])?;
             }
         }
@@ -42,7 +42,7 @@ impl Block<'_> {
         Ok(())
     }
 
-    /// Looks at a header that the user sets in the location itself.
+    /// Checks a header that the user sets in the location itself.
     fn check_request_header(
         &self,
         cf: &mut ngx_conf_t,
@@ -60,7 +60,7 @@ impl Block<'_> {
         Ok(())
     }
 
-    /// Lets those headers of outer blocks into replies that are the site's, and no trailers.
+    /// Adds to replies the headers of outer blocks that are the site's, and no trailers.
     pub fn take_reply_headers(
         &self,
         cf: &mut ngx_conf_t,

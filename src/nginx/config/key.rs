@@ -1,4 +1,4 @@
-//! Reads the secret key, as the process that reads the configuration: the master.
+//! Reads the secret key. The process that does this is the one that reads the configuration: the master.
 
 use std::env;
 use std::fs;
@@ -27,11 +27,11 @@ pub fn read(cf: &mut ngx_conf_t, directive: &'static str, source: &Source) -> Re
         named::check(cf, directive, text)?;
         return Ok(Key::Expression(text.clone()));
     }
-    // The environment of "nginx -s" is its own and has no key.
+    // The environment of "nginx -s" is not the master's and has no key.
     if process::only_signals() {
         return Ok(Key::Known(SecretKey::placeholder()));
     }
-    // A relative path starts where the configuration file is, as that of a certificate does.
+    // A relative path starts at the folder of the configuration file, as that of a certificate does.
     let source = match source {
         Source::File(path) => &Source::File(full_name(cf, path)?),
         other => other,
@@ -84,7 +84,7 @@ fn words(error: &std::io::Error) -> String {
     }
 }
 
-/// The path that nginx reads: a relative one starts where the configuration file is.
+/// The full path; a relative one starts at the folder of the configuration file.
 pub fn full_name(cf: &mut ngx_conf_t, path: &str) -> Result<String, Stop> {
     let mut name = cf.copy(path)?;
     // SAFETY: the name ends with a zero byte; the cycle has its prefixes set.

@@ -1,4 +1,4 @@
-//! The directives as they are read, each where it stands.
+//! Reads the directives.
 
 use crate::conflict::Conflict;
 use crate::directive::{parse_client_ip, parse_origin, parse_warm, ClerkProxy};
@@ -16,7 +16,7 @@ use crate::nginx::request::handler;
 use crate::nginx::stock::level::{has_expression, location_name, Level};
 use crate::warning::Warning;
 
-/// Notes the `http` block, which no later callback can tell from a server's.
+/// Remembers the `http` block: later callbacks cannot distinguish it from a server.
 pub fn preconfiguration(cf: &mut ngx_conf_t) -> Result<(), Stop> {
     MainConf::read(cf)?.http.set(Level::of(cf));
     Ok(())
@@ -29,7 +29,7 @@ const UPSTREAM: &str = "clerk_proxy_upstream";
 const CLIENT_IP: &str = "clerk_proxy_client_ip";
 const WARM: &str = "clerk_proxy_warm";
 
-/// Reads the directive that `cf` has the words of.
+/// Reads the directive whose words `cf` has.
 pub fn set(cf: &mut ngx_conf_t) -> Result<(), Stop> {
     let [directive, value] = &cf.words()[..2] else { unreachable!("a directive has an argument") };
     if directive == CLERK_PROXY {
@@ -99,8 +99,8 @@ fn clerk_proxy(cf: &mut ngx_conf_t) -> Result<(), Stop> {
     Ok(())
 }
 
-/// Whether the location is that of the proxy URL, and what there is to say if it is in part. Locations by regular
-/// expression or by name may be anything.
+/// Checks the location against the proxy URL; returns a warning about a location that is of no use. Locations by
+/// regular expression or by name are not checked.
 fn check_location(
     core: &ngx_http_core_loc_conf_t,
     line: &ClerkProxy,

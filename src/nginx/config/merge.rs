@@ -1,8 +1,8 @@
-//! The life of a configuration: `clerk_proxy` is read where it stands and applied when all is read.
+//! Merges configurations: a `clerk_proxy` line is applied once the whole configuration is read.
 //!
 //! Our `merge_loc_conf` runs before that of every stock module (see the module order in `mod.rs`). The stock
-//! configurations of all blocks are then still as the user wrote them, so that the order of his lines does
-//! not matter and the stock modules merge, check and compile what we add as if he had written it.
+//! configurations of all blocks are then still as the user wrote them, so that the order of lines does not matter. The
+//! stock modules merge, check and compile what we add as if the user had written it.
 
 use std::rc::Rc;
 
@@ -25,7 +25,7 @@ use crate::nginx::stock::tls_context;
 use crate::nginx::upstream::blocks;
 use crate::nginx::upstream::wanted::Wanted;
 
-/// Applies the recipe to one block; blocks around it come first.
+/// Applies the recipe to one block. Outer blocks are merged first.
 pub fn merge(cf: &mut ngx_conf_t, outer: &Location, own: &Location) -> Result<(), Stop> {
     let (outer, own) = (&mut *outer.borrow_mut(), &mut *own.borrow_mut());
     own.defaults.fill_from(&outer.defaults);
@@ -38,13 +38,13 @@ pub fn merge(cf: &mut ngx_conf_t, outer: &Location, own: &Location) -> Result<()
     }
     let Some(stock) = main.stock.get() else { return Ok(()) };
     if outer.effective.is_none() {
-        // The `http` block is merged into servers and never on its own.
+        // The `http` block itself is never merged, only servers with it.
         outer.effective = main.http.get().map(|http| stock.written_in(http).into());
     }
     let level = Level::read(cf)?;
     let written_here = stock.written_in(level);
     let effective = written_here.within(outer.effective.as_deref());
-    // Most blocks add nothing: they share what they inherit.
+    // Most blocks add nothing and share what they inherit.
     own.effective = match &outer.effective {
         Some(shared) if **shared == effective => Some(Rc::clone(shared)),
         _ => Some(Rc::new(effective)),
@@ -87,7 +87,7 @@ fn apply(
     Ok(Some((proxy.into(), Line { written, here, applied, zone })))
 }
 
-/// Finishes a block without a `clerk_proxy` of its own, which may be inside of a location that has one.
+/// Finishes a block without its own `clerk_proxy`, which may be inside a location with one.
 fn inherit(
     cf: &mut ngx_conf_t,
     level: Level,
@@ -142,7 +142,7 @@ fn apply_again(
     Ok((proxy.into(), Line { written, here: written_here.clone(), applied, zone }))
 }
 
-/// A line together with what others say, and with the defaults.
+/// The line, completed by the other directives and the defaults.
 fn effective_with(
     cf: &mut ngx_conf_t,
     written: &Written,
@@ -179,7 +179,7 @@ pub fn complete(cf: &mut ngx_conf_t, _outer: &RequestConf, own: &RequestConf) ->
         };
     };
     for directive in advice::unauthorized(cf, level) {
-        // `if` and `limit_except` inherit what was said already.
+        // `if` and `limit_except` inherit what was warned about already.
         if proxy.unauthorized.borrow_mut().insert(directive) {
             cf.at(proxy.place, "", |cf| {
                 cf.warn(&Neighbour::Unauthorized { directive });
@@ -208,7 +208,8 @@ pub fn complete(cf: &mut ngx_conf_t, _outer: &RequestConf, own: &RequestConf) ->
     Ok(own.set(proxy)?)
 }
 
-/// Takes part in replies and upstreams, once nginx has merged and set up all; not at all where no location needs it.
+/// Installs the filters and the upstreams' callbacks, once nginx has merged all. Filters are installed only if a
+/// location needs them.
 pub fn finish(cf: &mut ngx_conf_t) -> Result<(), Stop> {
     let main = MainConf::read(cf)?;
     named::check_all(cf, &main.named.borrow())?;

@@ -1,4 +1,4 @@
-//! The variables that our directives name: nginx says which of them there are not, but not where they stand.
+//! Checks the variables that our directives name. nginx reports one that does not exist, but not where it stands.
 
 use crate::error::Error;
 use crate::nginx::base::expression::Expression;
@@ -9,7 +9,7 @@ use crate::nginx::base::variables::is_defined;
 use crate::nginx::config::state::{MainConf, Named};
 use crate::variable_names::variable_names;
 
-/// Compiles a text of the directive that is parsed now, so that what is wrong with it is said where it stands.
+/// Compiles a text of the directive that is parsed now, so that an error in it cites that directive.
 pub fn check(cf: &mut ngx_conf_t, directive: &'static str, text: &str) -> Result<(), Stop> {
     Expression::compile(cf, text)?;
     let place = cf.place();
@@ -18,7 +18,7 @@ pub fn check(cf: &mut ngx_conf_t, directive: &'static str, text: &str) -> Result
     Ok(())
 }
 
-/// Checks that there are all variables that directives name, once all modules have defined theirs.
+/// Checks that all variables that directives name exist, once all modules have defined theirs.
 pub fn check_all(cf: &mut ngx_conf_t, named: &[Named]) -> Result<(), Stop> {
     let Some(unknown) = named.iter().find(|one| !is_defined(cf, &one.name)) else {
         return Ok(());

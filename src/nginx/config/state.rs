@@ -23,11 +23,11 @@ pub struct MainConf {
     pub http: Cell<Option<Level>>,
     /// Where the first `clerk_proxy` stands; without one nothing below happens.
     pub first: Cell<Option<Place>>,
-    /// The stock directives, once they are looked for.
+    /// The stock directives, once they were looked up.
     pub stock: OnceCell<Rc<Stock>>,
     /// The variables that directives name.
     pub named: RefCell<Vec<Named>>,
-    /// Whether the log of any location has the headers of requests.
+    /// Whether any location logs the headers of requests.
     pub logs_requests: Cell<bool>,
     /// What locations share.
     pub common: RefCell<Common>,
@@ -62,7 +62,7 @@ pub struct LocConf {
     pub line: Option<Rc<Line>>,
     /// Whether the line is that of a location around.
     pub nested: bool,
-    /// What is said for lines that are silent about it, in this block and, once merged, around it.
+    /// The values for lines without parameters of their own: of this block and, once merged, of outer blocks.
     pub defaults: Defaults,
     /// What requests need.
     pub proxy: Option<Rc<Proxy>>,
@@ -116,7 +116,7 @@ pub struct Line {
     pub zone: Option<String>,
 }
 
-/// What the directives beside `clerk_proxy` say.
+/// The values of the directives beside `clerk_proxy`.
 #[derive(Clone, Default)]
 pub struct Defaults {
     /// `clerk_proxy_secret_key`.
@@ -130,7 +130,7 @@ pub struct Defaults {
 }
 
 impl Defaults {
-    /// Fills in what the block around says.
+    /// Fills in the values of the outer block.
     pub fn fill_from(&mut self, outer: &Self) {
         self.key = self.key.take().or_else(|| outer.key.clone());
         self.origin = self.origin.take().or_else(|| outer.origin.clone());

@@ -1,7 +1,7 @@
-//! The cache of a location with `proxy_cache`: public scripts and nothing else go into it.
+//! The cache of a location with `proxy_cache`, which keeps public scripts alone.
 //!
-//! nginx asks our variables which zone is meant and whether a reply must stay out of it. For any other
-//! request there is no zone, so that it is handled as in a location without a cache.
+//! nginx asks our variables for the zone and whether a reply must not be kept. For other requests the zone is empty,
+//! and nginx handles them as in a location without a cache.
 
 use std::ptr;
 
@@ -17,7 +17,7 @@ use crate::public_script::{is_personal, is_public_script, may_be_kept};
 
 const SERVER_ERROR: ngx_int_t = NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t;
 
-/// Handles a request of a location with a cache, which our content handler has let pass.
+/// Handles a request of a location with a cache, after our content handler.
 pub unsafe extern "C" fn handler(r: *mut ngx_http_request_t) -> ngx_int_t {
     guard::handler(r, "handler of the cache", Err(SERVER_ERROR), |r| {
         let proxy = proxy::of(r).ok_or(SERVER_ERROR)?;
@@ -30,8 +30,8 @@ pub unsafe extern "C" fn handler(r: *mut ngx_http_request_t) -> ngx_int_t {
     })
 }
 
-/// Whether the request is one for a public script. Those of other origins are not, since an answer to one may
-/// be meant for that origin alone; browsers send none with a script of the page's own origin.
+/// Whether the request is for a public script. A request with an `Origin` is not, since its reply may be for that
+/// origin alone. Browsers send no `Origin` with requests for scripts of the same origin.
 fn is_for_cache(r: &mut ngx_http_request_t, proxy: &Proxy, cache: &Cache) -> bool {
     let asks = r.method == NGX_HTTP_GET as usize || r.method == NGX_HTTP_HEAD as usize;
     let has_body = r.headers_in.content_length_n > 0 || r.headers_in.chunked() == 1;
@@ -41,7 +41,7 @@ fn is_for_cache(r: &mut ngx_http_request_t, proxy: &Proxy, cache: &Cache) -> boo
     let tenant = hash(cache.scripts.value(r));
     let uri = uri::of(r, proxy);
     let Some(uri) = uri.and_then(|uri| uri.as_slice()) else { return false };
-    // An update in the background is for a script that was kept.
+    // A background update is for a script that is in the cache.
     is_public_script(uri)
         && !headers::is_in_request(r, "Origin")
         && !(ptr::eq(r, r.main) && cache.passing.has(hash((tenant, uri))))
@@ -59,7 +59,7 @@ pub fn must_not_keep(r: &mut ngx_http_request_t, proxy: &Proxy) -> bool {
         return false;
     };
     let Some(cache) = &proxy.cache else { return true };
-    // As it goes to the client.
+    // The redirect as the client gets it.
     let location = headers::pairs(&r.headers_out.headers)
         .find(|(name, _)| name.eq_ignore_ascii_case(b"Location"))
         .map(|(_, value)| value.to_vec());
@@ -70,7 +70,7 @@ pub fn must_not_keep(r: &mut ngx_http_request_t, proxy: &Proxy) -> bool {
     let headers = headers::pairs(&upstream.headers_in.headers);
     let may = may_be_kept(upstream.headers_in.status_n, stays, headers);
     if !may || seconds == 0 {
-        // Not where an older reply is kept, which may serve longer.
+        // Not if the cache has an older reply, which may still be used.
         let uri = uri::of(r, proxy).filter(|_| cached::is_miss(upstream));
         if let Some(uri) = uri.and_then(|uri| uri.as_slice()) {
             cache.passing.add(hash((tenant, uri)));

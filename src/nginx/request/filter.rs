@@ -1,5 +1,5 @@
-//! The filters of replies: JSON in place of nginx's own error pages; the Frontend API's replies pass, rid of
-//! what was meant for one hop, and event streams pass at once.
+//! The filters of replies. nginx's own error pages become JSON. Replies of the Frontend API pass without their
+//! hop-by-hop headers, and event streams pass unbuffered.
 
 use std::cell::Cell;
 use std::ptr::{self, NonNull};
@@ -16,7 +16,7 @@ use crate::nginx::base::{cached, guard, headers, request};
 use crate::nginx::request::notes::{note, noted, Note};
 use crate::nginx::request::proxy;
 
-/// The filter behind one of ours.
+/// The filter after one of ours.
 struct Next<T>(Cell<T>);
 
 // SAFETY: nginx configures and serves in one thread.
@@ -25,7 +25,7 @@ unsafe impl<T> Sync for Next<T> {}
 static NEXT_HEADER_FILTER: Next<ngx_http_output_header_filter_pt> = Next(Cell::new(None));
 static NEXT_BODY_FILTER: Next<ngx_http_output_body_filter_pt> = Next(Cell::new(None));
 
-/// Puts the filters in front of those that exist already.
+/// Puts the filters before those that exist already.
 pub fn install() {
     // SAFETY: nginx configures in one thread, and calls no filter meanwhile.
     unsafe {
@@ -46,14 +46,14 @@ unsafe extern "C" fn header_filter(r: *mut ngx_http_request_t) -> ngx_int_t {
             note(r, Note::Nothing);
             filter_reply(r, upstream)?;
         } else if r.err_status >= 400 && ptr::eq(r, r.main) {
-            // What a subrequest gets becomes a part of another reply.
+            // The reply to a subrequest becomes a part of another reply.
             replace_error(r).ok_or(ERROR)?;
         }
         next
     })
 }
 
-/// The upstream whose reply this is, and no error of nginx's own.
+/// The upstream, if this is its reply and not an error of nginx's own.
 ///
 /// `err_status` alone does not tell, since an `error_page` can lead here with it set; nor do the flags of the
 /// request, which bindgen looks for at the wrong place where a newer nginx has them begin inside of a word.
@@ -65,7 +65,7 @@ fn answered_by<'a>(r: &ngx_http_request_t) -> Option<&'a mut ngx_http_upstream_t
     (meant && (cached::is_hit(upstream) || !upstream.cleanup.is_null())).then_some(upstream)
 }
 
-/// Fails with a status of 300 and above to have nginx answer with that instead.
+/// The error is a status from 300 that nginx answers with instead.
 fn filter_reply(
     r: &mut ngx_http_request_t,
     upstream: &mut ngx_http_upstream_t,
@@ -80,7 +80,7 @@ fn filter_reply(
         };
         return Err(NGX_HTTP_BAD_GATEWAY as ngx_int_t);
     }
-    // A switch of protocols, which a location can allow by headers of its own, lives by these headers.
+    // A switch of protocols, which a location can allow by headers of its own, needs these headers.
     if r.headers_out.status != NGX_HTTP_SWITCHING_PROTOCOLS as usize {
         headers::drop_named_in_reply(r, &upstream.headers_in.headers);
     }
@@ -147,7 +147,7 @@ unsafe extern "C" fn body_filter(
     }
 }
 
-/// Marks the page that is replaced as sent, so that its maker does not wait for it.
+/// Marks the page that is replaced as sent, so that nobody waits for it.
 fn consume(mut chain: *mut ngx_chain_t) {
     // SAFETY: a chain ends with null and each link has a buffer.
     unsafe {

@@ -1,4 +1,4 @@
-//! The content handler: checks what the request brings and lets the stock proxy module do the rest.
+//! The content handler: checks the request and lets the stock proxy module do the rest.
 
 use crate::nginx::base::ffi::{
     ngx_http_request_t, ngx_int_t, NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_NOT_FOUND,
@@ -57,7 +57,7 @@ pub unsafe extern "C" fn content_handler(r: *mut ngx_http_request_t) -> ngx_int_
     }
 }
 
-/// Says why a request cannot be passed on, of which the client learns the code alone.
+/// Logs why a request cannot be passed on; the client gets the code alone.
 fn log_mismatch(r: &ngx_http_request_t, prefix: &[u8]) {
     let (path, below) = (r.uri.as_bytes().escape_ascii(), prefix.escape_ascii());
     let changed = r.valid_unparsed_uri() == 0 && r.unparsed_uri.as_bytes().starts_with(prefix);
@@ -69,7 +69,7 @@ fn log_mismatch(r: &ngx_http_request_t, prefix: &[u8]) {
 /// application pass, which asks for a token with them.
 fn drop_password(r: &mut ngx_http_request_t, proxy: &Proxy) -> Option<()> {
     const NAME: &str = "Authorization";
-    // Most requests have none.
+    // Most requests have no `Authorization`.
     if r.headers_in.authorization.is_null() {
         return Some(());
     }
@@ -86,7 +86,7 @@ fn drop_password(r: &mut ngx_http_request_t, proxy: &Proxy) -> Option<()> {
     headers::drop_from_request(r, is_meant)
 }
 
-/// Sees to it that what variables stand for can be sent to Clerk; where it cannot, returns what is wrong.
+/// Checks that the values of variables can be sent to Clerk. The error names what is wrong.
 fn check_values(r: &mut ngx_http_request_t, proxy: &Proxy) -> Result<(), String> {
     if let Some((url, expression)) = &proxy.url {
         if !url.is_met_by(expression::as_text(expression.value(r))) {

@@ -1,8 +1,8 @@
-//! The request line that the stock proxy module has written, with the URI for the Frontend API put into it.
+//! Puts the URI for the Frontend API into the request line that the stock proxy module has written.
 //!
-//! nginx can put another URI in place of the client's by itself, by a `proxy_pass` with a variable; but then it makes
-//! a URL of it for each request, which it parses, and looks for the upstream by its name. That costs more than all
-//! that this module does. A request to an HTTP/2 server has no such line and takes that way.
+//! nginx itself can replace the client's URI, by a `proxy_pass` with a variable. It then makes and parses a URL for
+//! each request and looks up the upstream by its name, which costs more than all that this module does. A request to
+//! an HTTP/2 server has no request line and is handled so.
 
 use std::ptr;
 use std::slice;
@@ -12,7 +12,7 @@ use crate::nginx::base::pool::Pool;
 use crate::nginx::request::proxy::Proxy;
 use crate::nginx::request::uri;
 
-/// Puts the URI into the request that is about to be sent. `None` where there is none, or no memory.
+/// Puts the URI into the request that is about to be sent. `None` without a URI or memory.
 pub fn put_uri(r: &mut ngx_http_request_t, proxy: &Proxy) -> Option<()> {
     let Some(base) = &proxy.base else { return Some(()) };
     let uri = uri::of(r, proxy)?;
@@ -25,10 +25,10 @@ pub fn put_uri(r: &mut ngx_http_request_t, proxy: &Proxy) -> Option<()> {
         let (method, old) = ((*head).pos, (*u).uri);
         let method_len = old.data.addr() - method.addr();
         let start = if let Some(shorter) = old.len.checked_sub(len) {
-            // In place, with its end where it was.
+            // In place; the end stays where it is.
             let start = method.add(shorter);
             ptr::copy(method, start, method_len);
-            // A request that is sent once more begins at `start`.
+            // If the request is sent again, it begins at `start`.
             ((*head).pos, (*head).start) = (start, start);
             start
         } else {
@@ -44,7 +44,7 @@ pub fn put_uri(r: &mut ngx_http_request_t, proxy: &Proxy) -> Option<()> {
         let data = start.add(method_len);
         data.copy_from_nonoverlapping(base.as_ptr(), base.len());
         uri::write(&uri, slice::from_raw_parts_mut(data.add(base.len()), uri.len()));
-        // What the error log calls the upstream's.
+        // The error log prints it as the upstream's.
         (*u).uri = ngx_str_t { len, data };
     }
     Some(())

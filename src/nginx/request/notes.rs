@@ -1,4 +1,4 @@
-//! What the module remembers of a request, in its context's place.
+//! What the module remembers of a request, in the place of its context.
 
 use std::cell::Cell;
 use std::ptr::{self, NonNull};
@@ -6,20 +6,20 @@ use std::ptr::{self, NonNull};
 use crate::nginx::base::ffi::{ngx_chain_t, ngx_http_request_t};
 use crate::nginx::base::module::{HttpModule, Module};
 
-/// One thing at a time.
+/// A note. A request has one at a time.
 #[derive(Clone, Copy, PartialEq)]
 pub enum Note {
-    /// Nothing, as nginx leaves it.
+    /// No note, as nginx begins and clears it.
     Nothing,
-    /// The path lies beside the proxy URL's, for the error that follows.
+    /// The path is not below the proxy URL's; the error that follows says so.
     PathMismatch,
     /// The request comes by the `error_page` of another location, with a status that the reply will get.
     ByErrorPage,
-    /// The request is one for a public script, which has lost what is personal in it.
+    /// The request is for a public script, and its personal headers were dropped.
     PublicScript,
-    /// The body that takes the place of nginx's is sent.
+    /// Our error body was sent in place of nginx's.
     BodySent,
-    /// It is to be sent.
+    /// Our error body is to be sent.
     Body(NonNull<ngx_chain_t>),
 }
 
@@ -27,7 +27,7 @@ pub enum Note {
 const NUMBERED: [Note; 5] =
     [Note::Nothing, Note::PathMismatch, Note::ByErrorPage, Note::PublicScript, Note::BodySent];
 
-/// Notes it instead of what was noted before.
+/// Replaces the note.
 pub fn note(r: &ngx_http_request_t, note: Note) {
     let number = || NUMBERED.iter().position(|other| *other == note).unwrap_or_default();
     place(r).set(match note {
@@ -36,7 +36,7 @@ pub fn note(r: &ngx_http_request_t, note: Note) {
     });
 }
 
-/// What is noted; a reply that came clears it.
+/// The note. nginx clears it when a reply arrives.
 pub fn noted(r: &ngx_http_request_t) -> Note {
     let word = place(r).get();
     match (NUMBERED.get(word.addr()), NonNull::new(word)) {

@@ -1,4 +1,4 @@
-//! Scripts that do not let themselves be kept by a cache.
+//! Scripts that a cache could not keep.
 
 use std::cell::Cell;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -6,8 +6,8 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use crate::nginx::base::clock::{is_before, now};
 use crate::nginx::base::ffi::ngx_msec_t;
 
-/// Scripts whose replies could not be kept a short while ago, by hash. Requests for them do without the
-/// cache, since nginx has them wait for each other, in vain, as long as it is asked to keep the replies.
+/// Scripts whose replies could not be kept recently, by hash. Requests for them do not use the cache: nginx would have
+/// them wait for each other in vain.
 pub struct Passing([Cell<(u64, ngx_msec_t)>; 64]);
 
 impl Default for Passing {
@@ -17,7 +17,7 @@ impl Default for Passing {
 }
 
 impl Passing {
-    /// How long one stays, in milliseconds of a clock that nobody sets.
+    /// How long one stays, in milliseconds of the monotonic clock.
     const TIME: ngx_msec_t = 60_000;
 
     fn place(&self, script: u64) -> &Cell<(u64, ngx_msec_t)> {

@@ -1,4 +1,4 @@
-//! What requests need of a location with `clerk_proxy`, as the filter module keeps it.
+//! The data of a location with `clerk_proxy` that requests need, kept by the filter module.
 
 use std::cell::{OnceCell, RefCell};
 use std::collections::HashSet;
@@ -41,27 +41,27 @@ pub fn of(r: &ngx_http_request_t) -> Option<&'static Proxy> {
 pub struct Proxy {
     /// The path to cut off requests.
     pub prefix: Box<[u8]>,
-    /// The path of ORIGIN, where the URI is put into the request once nginx has written it, and not by a variable.
+    /// The path of ORIGIN, if the URI is put into the written request and not passed as a variable.
     pub base: Option<Box<[u8]>>,
-    /// What handles requests then: the stock proxy module, or what comes before it where there is a cache.
+    /// The next handler: the stock proxy module's, or ours for a cache or for bodies.
     pub delegate: ngx_http_handler_pt,
     /// Whether bodies go out as they come, and the user has not asked for it.
     pub streams: bool,
-    /// Where the location has a `proxy_cache`.
+    /// The cache, if the location has a `proxy_cache`.
     pub cache: Option<Cache>,
     /// The location's name, for messages.
     pub location: String,
     /// Where the line stands.
     pub place: Place,
-    /// The TLS context, where connections are verified.
+    /// The TLS context, if connections are verified.
     pub context: Option<Shared>,
     /// The effective directives that answer 401 and were warned about already.
     pub unauthorized: Rc<RefCell<HashSet<&'static str>>>,
-    /// The proxy URL, where its host holds variables.
+    /// The proxy URL, if its host contains variables.
     pub url: Option<(ProxyUrl, Expression)>,
-    /// The key, where it holds variables.
+    /// The key, if it contains variables.
     pub key: Option<Expression>,
-    /// The client's address, where it is not that of the connection.
+    /// The client's address, if it is not that of the connection.
     pub client_ip: Option<(Form, Expression)>,
     /// The implicit upstream whose connections can be kept ready, and how many.
     pub warm: Option<(String, usize)>,
@@ -69,14 +69,14 @@ pub struct Proxy {
     pub tls: bool,
 }
 
-/// What requests of a location with a cache need.
+/// The data of a cache that requests need.
 pub struct Cache {
-    /// What the user wrote behind `proxy_cache`.
+    /// The user's argument of `proxy_cache`.
     pub zone: Expression,
-    /// What URLs of scripts begin with for browsers.
+    /// The beginning of scripts' URLs for browsers.
     pub scripts: Expression,
     /// The stock proxy module's handler.
     pub next: ngx_http_handler_pt,
-    /// The scripts that do not let themselves be kept.
+    /// The scripts that could not be kept.
     pub passing: Passing,
 }

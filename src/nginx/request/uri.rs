@@ -1,10 +1,10 @@
-//! The URI that the Frontend API is to get for a request.
+//! The URI that the Frontend API gets for a request.
 
 use crate::nginx::base::ffi::ngx_http_request_t;
 use crate::nginx::request::proxy::Proxy;
 use crate::upstream_uri::{RequestUri, UpstreamUri};
 
-/// The URI for the Frontend API; nothing if the request does not lie below the proxy URL.
+/// The URI for the Frontend API; `None` if the request is not below the proxy URL.
 pub fn of<'a>(r: &'a ngx_http_request_t, proxy: &Proxy) -> Option<UpstreamUri<'a>> {
     let uri = RequestUri {
         raw: (r.valid_unparsed_uri() == 1).then(|| r.unparsed_uri.as_bytes()),
@@ -14,7 +14,7 @@ pub fn of<'a>(r: &'a ngx_http_request_t, proxy: &Proxy) -> Option<UpstreamUri<'a
     UpstreamUri::cut(uri, &proxy.prefix)
 }
 
-/// Writes a URI to memory that is as long, and no part of the request's.
+/// Writes a URI to memory of its length that is not a part of the request.
 pub fn write(uri: &UpstreamUri, to: &mut [u8]) {
     if let Some(slice) = uri.as_slice() {
         return to.copy_from_slice(slice);

@@ -1,7 +1,7 @@
 //! The module's variables: `$clerk_proxy_uri`, `$clerk_proxy_client_ip` and those that the cache asks.
 //!
-//! All are worked out whenever they are asked for, and nothing is kept: a request shares the place where
-//! nginx keeps values with its subrequests, and the headers of one may be made after another was handled.
+//! All are evaluated each time and never cached: a request shares its cached values with its subrequests, and the
+//! headers of one may be written after another was handled.
 
 use crate::client_ip::{client_ip, Spelling};
 use crate::nginx::base::ffi::{
@@ -25,7 +25,7 @@ type Value = (*const u8, usize);
 /// Finds the value of a variable for a request of a location with `clerk_proxy`.
 type Find = fn(&mut ngx_http_request_t, &Proxy) -> Option<Value>;
 
-/// The variables, and what their values are.
+/// The variables and their values.
 const VARIABLES: [(&str, Find); 5] = [
     (URI, |r, proxy| bytes(r, &uri::of(r, proxy)?)),
     ("clerk_proxy_client_ip", address),
@@ -67,13 +67,13 @@ fn text(text: &[u8]) -> Value {
     (text.as_ptr(), text.len())
 }
 
-/// The flags beside the length of a value, in one word: bindgen writes each of its bits by itself, which costs
-/// more than all else here.
+/// The flags beside the length of a value, in one word. bindgen writes each bit by itself, which costs more than
+/// everything else here.
 const VALID: u32 = 1 << 28;
 const NO_CACHEABLE: u32 = 1 << 29;
 const NOT_FOUND: u32 = 1 << 30;
 
-/// Fills a value; elsewhere than in a location with `clerk_proxy` there is none.
+/// Fills a value; outside a location with `clerk_proxy` there is none.
 fn fill(value: &mut ngx_http_variable_value_t, found: Option<Value>) -> ngx_int_t {
     let (data, len) = found.unwrap_or((std::ptr::null(), 0));
     let missing = u32::from(found.is_none());
@@ -98,8 +98,8 @@ fn bytes(r: &ngx_http_request_t, uri: &UpstreamUri) -> Option<Value> {
     Some(text(bytes))
 }
 
-/// The client's address: what the user's expression says, if that is an address, else that of the connection, as
-/// `realip` left it. A socket's peer has none: the header is left out then.
+/// The client's address: the value of the user's expression, if that is an address, else the address of the
+/// connection as set by `realip`. The peer of a Unix socket has none, and the header is left out.
 fn address(r: &mut ngx_http_request_t, proxy: &Proxy) -> Option<Value> {
     let said = proxy.client_ip.as_ref().and_then(|(form, expression)| {
         let ip = client_ip(expression::as_text(expression.value(r)), *form)?;

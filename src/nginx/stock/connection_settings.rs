@@ -1,24 +1,24 @@
-//! What must agree before locations share a connection, and what is known of connections that agree.
+//! The settings that must agree before locations share a connection, and what follows from them.
 
-/// What says whose certificate is expected, which nginx asks for each connection and not of the context.
+/// The settings of the expected certificate's name, which belongs to a connection and not to the context.
 const NAMES: &[&str] = &["proxy_ssl_name", "proxy_ssl_server_name"];
 
 /// Settings by content: directives by name, and what they are set to.
 pub type Content = Vec<(&'static str, Vec<u8>)>;
 
-/// Whether the directive has a say in how a connection is made: connections, and the TLS sessions that come
-/// from them, are only shared where all of these agree.
+/// Whether the directive affects how a connection is made. Locations share connections and their TLS sessions only if
+/// all of these agree.
 pub fn is_of_connection(name: &str) -> bool {
     const OTHERS: &[&str] = &["proxy_bind", "proxy_http_version", "proxy_socket_keepalive"];
     is_of_tls(name) || OTHERS.contains(&name)
 }
 
-/// Whether the directive has a say in how TLS is spoken.
+/// Whether the directive affects TLS.
 pub fn is_of_tls(name: &str) -> bool {
     name.starts_with("proxy_ssl_")
 }
 
-/// The settings that a context is made of.
+/// The settings that make a TLS context.
 pub fn context_of(connection: &Content) -> Content {
     let of_context = |name: &str| name.starts_with("proxy_ssl_") && !NAMES.contains(&name);
     connection.iter().filter(|(name, _)| of_context(name)).cloned().collect()
@@ -39,10 +39,10 @@ pub fn speaks_http_1(connection: &Content) -> bool {
     })
 }
 
-/// Whether connections made with these settings are the same for all requests, and can wait for one.
+/// Whether such a connection serves any request and can be made before one.
 pub fn can_wait(connection: &Content) -> bool {
     connection.iter().all(|(name, content)| match *name {
-        // HTTP/2 begins with words of its own; HTTP/1.0 keeps no connection.
+        // HTTP/2 begins with a preface; HTTP/1.0 keeps no connection.
         "proxy_http_version" => content.starts_with(&1001_usize.to_ne_bytes()),
         "proxy_bind" => content.is_empty(),
         _ => !name.starts_with("proxy_ssl_") || !content.contains(&b'$'),

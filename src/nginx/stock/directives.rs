@@ -1,5 +1,5 @@
-//! The directives of nginx's own modules: found by name in the running nginx and called as its parser calls
-//! them. No private struct of nginx is needed for it.
+//! The directives of nginx's own modules: found by name in the running nginx and called as its parser calls them. This
+//! needs no private struct of nginx.
 
 use std::ffi::{c_char, c_void, CStr};
 use std::ptr;
@@ -29,10 +29,10 @@ const MODULES: &[&CStr] = &[
     c"ngx_http_userid_filter_module",
     c"ngx_http_mirror_module",
 ];
-/// Those that add to replies, and what says whether those of outer blocks do.
+/// The directives that add to replies, and those that tell whether outer blocks' lines are inherited.
 pub const ADDED: [[&str; 2]; 2] =
     [["add_header", "add_header_inherit"], ["add_trailer", "add_trailer_inherit"]];
-/// Asked for, but never set: nginx checks it against sizes that the recipe sets.
+/// Read, but never set: nginx checks it against sizes that the recipe sets.
 pub const TEMP_FILE_WRITE_SIZE: &str = "proxy_temp_file_write_size";
 
 /// A directive of the running nginx.
@@ -43,7 +43,7 @@ pub struct Directive {
     pub command: &'static ngx_command_t,
     /// The module's place in a block's configurations.
     pub ctx_index: usize,
-    /// A configuration of the module that nobody changed: what differs from it was written by the user.
+    /// An unchanged configuration of the module: what differs from it was written by the user.
     pub pristine: *mut c_void,
 }
 
@@ -63,7 +63,7 @@ impl ProxyConf {
     }
 }
 
-/// The stock directives that matter here as this nginx has them; those that it lacks are left out.
+/// The stock directives that matter here and that this nginx has.
 pub struct Stock {
     /// In no particular order, which stays.
     pub directives: Vec<Directive>,
@@ -118,9 +118,8 @@ impl Stock {
         self.directives.iter().find(|directive| directive.name == name)
     }
 
-    /// Sets a directive in a block, as if the user had written it there, and returns whether it is. Nothing
-    /// happens where this nginx lacks it, or where a line of the user's that cannot be repeated stands
-    /// already.
+    /// Sets a directive in a block, as if the user had written it there, and returns whether it did. It does not if
+    /// this nginx lacks the directive, or if the user has written it and it cannot be repeated.
     pub fn set(
         &self,
         cf: &mut ngx_conf_t,
@@ -133,7 +132,7 @@ impl Stock {
     }
 }
 
-/// Calls the `set` of a directive with arguments of ours; false where the directive stands already.
+/// Calls the `set` of a directive with our arguments; false if the block has the directive already.
 fn call(
     cf: &mut ngx_conf_t,
     command: &'static ngx_command_t,
@@ -143,8 +142,8 @@ fn call(
 ) -> Result<bool, Stop> {
     let words = [name.as_bytes()].into_iter().chain(arguments.iter().copied());
     let words = words.map(|word| cf.copy(word)).collect::<Result<Vec<_>, _>>()?;
-    // In the pool, as nginx has it: some setters keep pointers to the words, and a block's parser reads its
-    // own words into the same array, which it expects to have room for.
+    // In the pool, as nginx does: some setters keep pointers to the words, and a block's parser reads its own words
+    // into the same array.
     let args = Pool::from(&*cf).array(&words).ok_or(NO_MEMORY)?;
     let set = command.set.ok_or(Failure::MissingModule("a directive's setter"))?;
     let saved = cf.args;

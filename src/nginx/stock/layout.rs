@@ -1,5 +1,5 @@
-//! Whether the structures of the nginx at hand are those of the headers that the module was built with. nginx compares
-//! its version and a signature; forks share both and not the structures.
+//! Checks that the structures of the running nginx are those of the headers that the module was built with. nginx
+//! compares a version and a signature; forks have the same of both, but other structures.
 
 use std::env;
 use std::ffi::CStr;
@@ -54,7 +54,7 @@ const FIELDS: &[&[(&CStr, &str, usize)]] = &[
     },
 ];
 
-/// Compares the fields of directives, before anything of the configuration is touched.
+/// Compares the fields of directives, before any configuration is touched.
 pub fn check_directives(cf: &ngx_conf_t) -> Result<(), Failure> {
     for &(module, name, expected) in FIELDS.iter().copied().flatten() {
         if let Some((_, found)) = directives::offset(cf, module, name) {
@@ -64,7 +64,7 @@ pub fn check_directives(cf: &ngx_conf_t) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Variables whose getters are told where their field is in a request, and which nobody can change.
+/// Variables whose data is the offset of their field in a request. Nobody can change these.
 const VARIABLES: &[(&str, usize)] = &[
     ("request_uri", offset_of!(ngx_http_request_t, unparsed_uri)),
     ("uri", offset_of!(ngx_http_request_t, uri)),
@@ -144,7 +144,7 @@ fn other(difference: String) -> Failure {
     Failure::OtherNginx { built_for: BUILT_FOR, running, difference }
 }
 
-/// What the running program calls itself, as `nginx -v` prints it.
+/// The name and version of the running program, as `nginx -v` prints them.
 fn running() -> Option<String> {
     const MARK: &[u8] = b" version: ";
     let program = fs::read(env::current_exe().ok()?).ok()?;

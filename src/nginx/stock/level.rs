@@ -37,7 +37,7 @@ impl Level {
         unsafe { &mut *self.conf(Core::index()).cast() }
     }
 
-    /// What tells the block from all others.
+    /// A number that identifies the block.
     pub fn address(self) -> usize {
         self.0.addr().get()
     }

@@ -1,4 +1,4 @@
-//! What the user wrote: the raw configurations of a block against pristine ones, before nginx merges them.
+//! Finds what the user wrote: compares the configurations of a block, before nginx merges them, with unchanged ones.
 
 use std::ffi::c_void;
 use std::ptr;
@@ -14,7 +14,7 @@ use crate::nginx::stock::connection_settings::{is_of_connection, is_of_tls, Cont
 use crate::nginx::stock::directives::{Directive, Stock, TEMP_FILE_WRITE_SIZE};
 use crate::nginx::stock::level::Level;
 
-/// What a slot holds; the second word only where the directive has two.
+/// The value of a field; the second word is only for a directive with two.
 pub type Words = [usize; 2];
 
 /// What the user wrote in one block or around it, in the order of [`Stock::directives`].
@@ -33,7 +33,7 @@ impl UserSettings {
 /// How a directive keeps its value.
 #[derive(PartialEq)]
 enum Slot {
-    /// A number, a flag, or something that only its address tells from others.
+    /// A number, a flag, or something that is compared by its address.
     Word,
     Text,
     /// A number of buffers and their size.
@@ -69,7 +69,7 @@ impl Slot {
 impl Directive {
     fn written_in(&self, level: Level) -> Option<Words> {
         let (offset, slot) = (self.command.offset, Slot::of(self.command));
-        // A directive with a setter of its own may have no field.
+        // A directive with a special setter may have no field.
         if offset == 0 && slot == Slot::Word {
             return None;
         }
@@ -79,7 +79,7 @@ impl Directive {
         let field = |conf: *mut c_void, len| unsafe {
             slice::from_raw_parts(conf.byte_add(offset).cast::<usize>(), len)
         };
-        // Where there are no buffers, nginx leaves their size as it finds it.
+        // Without buffers, nginx does not set their size.
         let compared = if slot == Slot::Text { 2 } else { 1 };
         let (own, pristine) = (level.conf(self.ctx_index), self.pristine);
         if field(own, compared) == field(pristine, compared) {
@@ -130,22 +130,22 @@ fn pairs<'a>(words: Words) -> &'a [ngx_keyval_t] {
 }
 
 impl Stock {
-    /// What the user wrote in this block itself; asked before the recipe is applied to it.
+    /// What the user wrote in this block itself. This is read before the recipe is applied.
     pub fn written_in(&self, level: Level) -> UserSettings {
         UserSettings(self.directives.iter().map(|directive| directive.written_in(level)).collect())
     }
 
-    /// Whether the settings hold the directive.
+    /// Whether the settings contain the directive.
     pub fn is_set(&self, settings: &UserSettings, name: &str) -> bool {
         self.words(settings, name).is_some()
     }
 
-    /// Whether the settings hold the flag directive with `off`.
+    /// Whether the settings contain the flag directive with `off`.
     pub fn is_off(&self, settings: &UserSettings, name: &str) -> bool {
         self.words(settings, name).is_some_and(|words| words[0] == 0)
     }
 
-    /// Whether the settings hold any of these bits in the directive, whose words nginx keeps as bits.
+    /// Whether the directive, whose words nginx keeps as bits, has any of these bits.
     pub fn has_bits(&self, settings: &UserSettings, name: &str, bits: usize) -> bool {
         self.words(settings, name).is_some_and(|words| words[0] & bits != 0)
     }
@@ -163,7 +163,7 @@ impl Stock {
         pairs(words).iter().map(|pair| (name(pair), pair.value.as_bytes().to_vec())).collect()
     }
 
-    /// How connections are made with these settings.
+    /// The settings of connections.
     pub fn connection(&self, settings: &UserSettings, tls: bool) -> Content {
         let both = self.directives.iter().zip(&settings.0);
         both.filter(|(directive, _)| is_of_connection(directive.name))

@@ -1,22 +1,21 @@
 //! One TLS context for all locations that verify in the same way.
 //!
 //! Until 1.27 nginx makes a context for each location and reads all certificates of the system into it: 1,000
-//! locations take 24 s and 841 MB to start. Here nginx makes that of the first location with given settings;
-//! the others are merged with verification off, which costs next to nothing, and get the first one's context
-//! and verification back once nginx has merged all. No request is passed on before it is there.
+//! locations take 24 s and 841 MB to start. Here nginx makes one context, for the first location with given settings.
+//! The others are merged with verification off, which costs next to nothing. Once nginx has merged all, they get the
+//! first one's context and verification back. No request is passed on before that.
 
 use crate::failure::Failure;
 use crate::nginx::base::ffi::{self, ngx_flag_t, ngx_http_request_t, ngx_http_upstream_conf_t};
 use crate::nginx::stock::directives::{ProxyConf, Stock};
 use crate::nginx::stock::level::Level;
 
-/// Has nginx make no context for a location that does not speak TLS, whatever outer blocks say.
+/// Keeps nginx from making a context for a location without TLS, whatever outer blocks say.
 pub fn do_not_verify(stock: &Stock, level: Level) {
     Shared::lend(stock, level).borrow(level);
 }
 
-/// The upstream that a merged location which is none of ours passes requests to without looking at its
-/// certificate.
+/// The upstream to which a merged location without `clerk_proxy` passes requests without verifying a certificate.
 pub fn unverified_upstream(stock: &Stock, level: Level) -> Option<String> {
     let conf = stock.proxy.of(level);
     // SAFETY: null or an upstream of the configuration.
@@ -33,7 +32,7 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// Lets this location lend its context.
+    /// Makes this location's context the one to share.
     pub fn lend(stock: &Stock, level: Level) -> Self {
         Self { lender: level, proxy: stock.proxy }
     }
@@ -43,7 +42,7 @@ impl Shared {
         self.lender == level
     }
 
-    /// Has nginx make a bare context for this location, whose settings are not merged yet.
+    /// Has nginx make an empty context for this location, whose settings are not merged yet.
     pub fn borrow(&self, level: Level) {
         if let Some((_, verify)) = tls_of(self.proxy.of(level)) {
             *verify = 0;
@@ -70,7 +69,7 @@ impl Shared {
     }
 }
 
-/// Whether connections with these settings are verified, where they speak TLS.
+/// Whether connections with these settings are verified if they use TLS.
 pub fn verifies(conf: &mut ngx_http_upstream_conf_t) -> bool {
     tls_of(conf).is_some_and(|(_, verify)| *verify == 1)
 }

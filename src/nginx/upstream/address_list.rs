@@ -1,4 +1,4 @@
-//! Lists of addresses as nginx's own round robin makes them, each in memory of its own.
+//! Lists of addresses as nginx's own round robin makes them, each in its own pool.
 
 use std::mem;
 use std::net::{IpAddr, SocketAddr};
@@ -13,10 +13,10 @@ use crate::nginx::base::pool::{OwnedPool, Pool};
 use crate::nginx::base::process;
 use crate::nginx::base::status::OK;
 
-/// One list of addresses, in memory of its own.
+/// One list of addresses, in its own pool.
 pub struct List {
     _pool: OwnedPool,
-    /// What nginx's round robin works with.
+    /// The list of nginx's round robin.
     pub peers: *mut ngx_http_upstream_rr_peers_t,
     /// How many addresses there are.
     pub len: usize,
@@ -38,7 +38,7 @@ impl List {
     }
 }
 
-/// Has nginx make the list that it would have made of these addresses at the start.
+/// Has nginx make the list as it does at the start.
 fn round_robin(
     pool: Pool<'static>,
     upstream: &ngx_http_upstream_srv_conf_t,
@@ -49,7 +49,7 @@ fn round_robin(
     let addrs = pool.fill(addresses.len(), parsed.collect::<Option<Vec<_>>>()?)?.as_mut_ptr();
     // SAFETY: `upstream.servers` has the two servers that the recipe says.
     let templates = unsafe { (*upstream.servers).as_slice::<ngx_http_upstream_server_t>() };
-    // The only address there is needs no other to stand in for it.
+    // A single address has no backup.
     let alone = addresses.len() == 1;
     let servers = templates.iter().skip(usize::from(alone)).map(|template| {
         let mut server = *template;
@@ -84,7 +84,7 @@ impl Drop for List {
     }
 }
 
-/// Moves what is known of addresses to a list that has them too: TLS sessions and failures.
+/// Moves TLS sessions and failures of addresses to a list with the same addresses.
 ///
 /// # Safety
 ///
@@ -117,7 +117,7 @@ pub unsafe fn carry_over(
     }
 }
 
-/// Has the next connections begin with a whole handshake.
+/// Makes the next connections begin with a full handshake.
 ///
 /// # Safety
 ///
@@ -142,7 +142,7 @@ pub unsafe fn forget_sessions(mut peers: *mut ngx_http_upstream_rr_peers_t) {
 #[cfg(not(nginx_http_ssl))]
 pub unsafe fn forget_sessions(_peers: *mut ngx_http_upstream_rr_peers_t) {}
 
-/// Frees a TLS session, which OpenSSL counts references of.
+/// Releases a reference to a TLS session.
 ///
 /// # Safety
 ///

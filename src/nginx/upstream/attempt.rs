@@ -1,4 +1,4 @@
-//! One connection on its way into nginx's keepalive, made as the upstream module makes those of requests.
+//! Makes one connection for nginx's keepalive, as the upstream module makes those of requests.
 
 use std::ffi::{c_int, c_void};
 use std::io;
@@ -21,10 +21,10 @@ use crate::nginx::upstream::servers;
 use crate::nginx::upstream::tls_client::{self, TlsClient};
 use crate::nginx::upstream::wanted::Wanted;
 
-/// How long the session tickets of TLS 1.3 are waited for, which come after the handshake: keepalive would take
-/// them for a connection that ends.
+/// How long to wait for the session tickets of TLS 1.3, which come after the handshake. keepalive would mistake them
+/// for the end of the connection.
 const SETTLE: ngx_msec_t = 1_000;
-/// How long the next one is, once there was one.
+/// How long to wait for the next ticket, after one has come.
 const SETTLE_MORE: ngx_msec_t = 20;
 
 /// What nginx calls when something happens on the connection, whose data is the owner: an event, or the end of a TLS
@@ -37,15 +37,15 @@ pub struct Callbacks {
     pub on_handshake: unsafe extern "C" fn(*mut ngx_connection_t),
 }
 
-/// What becomes of the wish for a connection.
+/// The result of asking for a connection.
 pub enum Begun {
-    /// Keepalive had one.
+    /// keepalive had one.
     Ready(Attempt),
-    /// One is being made.
+    /// A connection is being made.
     UnderWay(Attempt),
-    /// There is nobody to connect to.
+    /// There is no address.
     NoAddress,
-    /// It could not even be begun.
+    /// The connection could not be begun.
     Failed(String),
 }
 
@@ -56,9 +56,9 @@ enum Stage {
     Settling,
 }
 
-/// A connection that no request has asked for. Dropping it closes what keepalive does not take.
+/// A connection without a request. Dropping it closes the connection unless keepalive has taken it.
 pub struct Attempt {
-    /// Of all that nginx's functions want to see of a request.
+    /// The pool of the structures that nginx's functions expect of a request.
     pool: *mut ngx_pool_t,
     request: *mut ngx_http_request_t,
     upstream: *mut ngx_http_upstream_t,
@@ -66,9 +66,9 @@ pub struct Attempt {
     callbacks: Callbacks,
     tls: Option<TlsClient>,
     stage: Stage,
-    /// Whether it ends as one that failed.
+    /// Whether it counts as failed.
     failed: bool,
-    /// When it is given up, or has waited enough.
+    /// When it is given up, or has waited long enough.
     pub deadline: ngx_msec_t,
     /// The addresses that nginx chose from.
     _list: Option<Rc<List>>,
@@ -138,12 +138,12 @@ impl Attempt {
         unsafe { (*self.upstream).peer.connection }
     }
 
-    /// Whether the connection is this one's.
+    /// Whether this attempt owns the connection.
     pub fn is_of(&self, connection: *mut ngx_connection_t) -> bool {
         ptr::eq(self.connection(), connection)
     }
 
-    /// Takes the events of a connection that nginx has begun.
+    /// Handles the events of a connection that nginx has begun.
     fn adopt(&mut self, log: *mut ngx_log_t, owner: *mut c_void) -> Option<()> {
         let c = self.connection();
         // SAFETY: the connection is new and open, and nobody else's.
@@ -168,7 +168,7 @@ impl Attempt {
         }
     }
 
-    /// Goes on, as far as it goes without waiting.
+    /// Proceeds as far as possible without waiting.
     pub fn advance(&mut self) -> Result<(), String> {
         match self.stage {
             Stage::Connecting => self.connected(),
@@ -196,7 +196,7 @@ impl Attempt {
         Ok(())
     }
 
-    /// Checks whom it is connected to, as nginx does.
+    /// Verifies the server, as nginx does.
     fn handshaked(&mut self) -> Result<(), String> {
         let c = self.connection();
         if let Some(tls) = &self.tls {
@@ -217,8 +217,8 @@ impl Attempt {
         }
     }
 
-    /// Has nginx note in the connection that files are not sent past TLS. It does the same after a handshake of its
-    /// own, by a bit that has not the same place everywhere, see `bit_fields.rs`.
+    /// Has nginx mark the connection as one without sendfile, as it does after its own handshakes. The mark is a bit
+    /// whose place differs between versions, see `bit_fields.rs`.
     fn note_sendfile(&self) {
         // SAFETY: nginx notes what the request's location says of it in the request's connection; this one takes the
         // client's place meanwhile.
@@ -233,10 +233,10 @@ impl Attempt {
         (self.stage, self.deadline) = (Stage::Settling, now().wrapping_add(wait));
     }
 
-    /// Takes what TLS sends after the handshake. A server that sends more, or ends, is none to keep.
+    /// Reads what TLS sends after the handshake. The connection is not kept if the server sends more or closes it.
     fn read(&mut self) -> Result<(), String> {
         if self.tls.is_none() {
-            // Keepalive looks for itself.
+            // keepalive checks this itself.
             return Ok(());
         }
         let c = self.connection();
@@ -252,7 +252,7 @@ impl Attempt {
         if !nothing {
             return Err("the server does not keep it open".to_owned());
         }
-        // An event that brings nothing, such as room to write, says nothing about tickets.
+        // An event without data, such as one for writing, says nothing about tickets.
         if came {
             self.settle(SETTLE_MORE);
         }
@@ -300,7 +300,7 @@ impl Drop for Attempt {
     }
 }
 
-/// What nginx's functions want to see of a request, its upstream and its client, in a pool of their own.
+/// The structures that nginx's functions expect of a request, its upstream and its client, in their own pool.
 ///
 /// # Safety
 ///
@@ -326,7 +326,7 @@ unsafe fn stand_in(
         ((*r).pool, (*r).connection, (*r).upstream) = (pool, client, u);
         wanted.level.enter(&mut *r);
         (*u).conf = wanted.conf;
-        // What keepalive wants to be true of a connection that it takes.
+        // keepalive takes a connection only with these values.
         (*u).set_keepalive(1);
         (*u).set_request_body_sent(1);
         (*u).peer.log = log;
@@ -336,14 +336,14 @@ unsafe fn stand_in(
     }
 }
 
-/// Whether something has arrived, which stays there.
+/// Whether data has arrived; it is not read.
 fn has_bytes(fd: c_int) -> bool {
     let mut byte = 0u8;
     // SAFETY: there is room for one byte; nginx's sockets do not block.
     unsafe { libc::recv(fd, (&raw mut byte).cast(), 1, libc::MSG_PEEK) == 1 }
 }
 
-/// What connecting has failed with, or 0.
+/// The error of connecting, or 0.
 fn socket_error(fd: c_int) -> c_int {
     let mut error: c_int = 0;
     let mut len = libc::socklen_t::try_from(size_of::<c_int>()).unwrap_or_default();

@@ -9,12 +9,12 @@ use crate::nginx::base::module::{Conf, HasConfs};
 use crate::nginx::upstream::servers::{Owner, Peers, SrvConf};
 use crate::nginx::upstream::wanted::Wanted;
 
-/// One of them.
+/// One block.
 #[derive(Clone, Copy)]
 pub struct Block(*mut ngx_http_upstream_srv_conf_t);
 
 impl Block {
-    /// nginx's own structure of it.
+    /// nginx's structure.
     pub fn get(self) -> &'static mut ngx_http_upstream_srv_conf_t {
         // SAFETY: `all` makes no others than upstreams of a configuration, which live as long as it. nginx works with
         // them in this thread, and no caller keeps the reference over a call to nginx.
@@ -26,12 +26,12 @@ impl Block {
         String::from_utf8_lossy(self.get().host.as_bytes()).into_owned()
     }
 
-    /// What the module keeps of it.
+    /// The module's data of it.
     pub fn conf(self) -> Option<&'static SrvConf> {
         SrvConf::of(self.get())
     }
 
-    /// nginx reads names of upstreams without case.
+    /// nginx ignores the case of upstreams' names.
     fn is_named(self, name: &str) -> bool {
         self.get().host.as_bytes().eq_ignore_ascii_case(name.as_bytes())
     }
@@ -55,8 +55,8 @@ pub fn is_block(cf: &ngx_conf_t, origin: &Origin) -> bool {
     })
 }
 
-/// Notes what a location that uses an implicit upstream wants to be kept ready of it: the most that any of them
-/// wants, and nothing where one of them cannot do with it.
+/// Notes how many connections a location wants to be kept ready. The largest number of all locations of the upstream
+/// counts, and none if one of them cannot use such connections.
 pub fn keep_warm(cf: &ngx_conf_t, name: &str, wanted: Wanted, possible: bool) {
     let Some(conf) = all(cf).find(|block| block.is_named(name)).and_then(Block::conf) else {
         return;
@@ -67,7 +67,7 @@ pub fn keep_warm(cf: &ngx_conf_t, name: &str, wanted: Wanted, possible: bool) {
     conf.warm.set(Some(known));
 }
 
-/// From now on only verified requests may use this block of the user's, where `verified`.
+/// Makes the user's block one for verified requests alone, if `verified`.
 pub fn guard_user_block(cf: &ngx_conf_t, name: &str, verified: bool) {
     for conf in all(cf).filter(|block| block.is_named(name)).filter_map(Block::conf) {
         conf.peers.borrow_mut().get_or_insert_with(|| Peers::new(Owner::User { verified }));

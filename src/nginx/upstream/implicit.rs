@@ -1,5 +1,5 @@
-//! The implicit upstream: an `upstream {}` block of nginx's own that the user need not write, one for all
-//! locations that make their connections in the same way.
+//! The implicit upstream: an `upstream {}` block that the user need not write. All locations with the same connection
+//! settings share one.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -21,7 +21,7 @@ use crate::nginx::upstream::servers::{Followed, Owner, Peers};
 use crate::recipe::{self, KEEPALIVE, ONLY_SERVER, SERVERS};
 use crate::warning::Warning;
 
-/// An address that is never connected to: it holds the place of those of a name.
+/// A placeholder for the addresses of a name; nothing connects to it.
 const PLACEHOLDER: &str = "127.0.0.1:9";
 
 const KEEPALIVE_MODULE: &CStr = c"ngx_http_upstream_keepalive_module";
@@ -34,17 +34,17 @@ pub fn keeps_connections(cf: &ngx_conf_t) -> bool {
 /// The upstreams of one configuration.
 #[derive(Default)]
 pub struct Upstreams {
-    /// The names that implicit ones follow.
+    /// The names that implicit upstreams follow.
     pub names: Rc<RefCell<Names>>,
-    /// The names of the implicit ones.
+    /// The names of the implicit upstreams.
     implicit: HashMap<Key, String>,
-    /// How many of them connect to the same address.
+    /// How many implicit upstreams connect to the same address.
     named: HashMap<String, usize>,
-    /// How connections are made to the user's own.
+    /// The connection settings of the user's blocks.
     blocks: HashMap<String, Key>,
 }
 
-/// What an upstream is shared by.
+/// The settings that locations with the same upstream share.
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct Key {
     scheme: &'static str,
@@ -54,7 +54,7 @@ struct Key {
 }
 
 impl Key {
-    /// What differs first, as a user would call it.
+    /// The first difference, in a user's words.
     fn difference(&self, other: &Self) -> Option<String> {
         if self.scheme != other.scheme {
             return Some("scheme".to_owned());
@@ -70,13 +70,13 @@ impl Key {
 impl Upstreams {
     /// Whether `clerk_proxy` verifies the servers of a block of the user's.
     pub fn verifies(&self, block: &str) -> bool {
-        // nginx reads names of upstreams without case.
+        // nginx ignores the case of upstreams' names.
         let own = self.blocks.iter().find(|(name, _)| name.eq_ignore_ascii_case(block));
         own.is_some_and(|(_, key)| is_verified(&key.connection))
     }
 
-    /// The name of the upstream for a line: the user's own block, or the implicit one, made where there is
-    /// none yet.
+    /// The name of the upstream for a line: the user's block, or the implicit upstream, which is made if it does not
+    /// exist yet.
     pub fn name(
         &mut self,
         cf: &mut ngx_conf_t,
@@ -91,8 +91,7 @@ impl Upstreams {
             if line.keepalive.is_some() {
                 return Err(Conflict::KeepaliveOfBlock { name: name.to_owned() }.into());
             }
-            // nginx keeps connections and TLS sessions by upstream: one that was not verified would serve
-            // the other location.
+            // nginx keeps connections and TLS sessions by upstream: an unverified one would serve the other location.
             let first = self.blocks.entry(name.to_owned()).or_insert_with(|| key.clone());
             if let Some(differs) = first.difference(&key) {
                 return Err(Conflict::DividedBlock { name: name.to_owned(), differs }.into());
@@ -103,8 +102,9 @@ impl Upstreams {
         if let Some(name) = self.implicit.get(&key) {
             return Ok(name.clone());
         }
-        // A user has no reason to write a blank: his own proxy_pass does not lead here, and ours never to a
-        // block of his; see also `Peers::admits`. A colon would be read as a port, a slash as a path.
+        // The name contains a space, which no user's name does: a user's proxy_pass does not lead here, and ours
+        // never to a user's block; see also `Peers::admits`. nginx would read a colon as a port and a slash as a
+        // path.
         let label = key.server.strip_suffix(":443").unwrap_or(&key.server).replace([':', '/'], "|");
         let first = format!("clerk_proxy {label}");
         let number = self.named.entry(first.clone()).or_default();
@@ -123,7 +123,7 @@ impl Upstreams {
         name: &str,
         place: Place,
     ) -> Result<(), Stop> {
-        // nginx knows numeric addresses and sockets for good; a name is followed, and its place held meanwhile.
+        // Numeric addresses and sockets never change. A name is followed, and a placeholder stands for its addresses.
         let mut text = String::new();
         let followed = origin.name_and_port();
         if followed.is_some() {
@@ -146,20 +146,20 @@ impl Upstreams {
             directives::block(cf, c"ngx_http_upstream_module", "upstream", &[name.as_bytes()])
         })?;
         let followed = followed.map(|(host, port)| {
-            // A word without a dot and a port looks like the name of a block.
+            // A word without a dot or port looks like the name of a block.
             let block = origin.block_name().filter(|name| !name.contains('.')).map(str::to_owned);
             let warning = Warning::HostNotFound { server: key.server.clone(), block };
             let host = self.names.borrow_mut().follow(host, warning, place);
             Followed { names: Rc::clone(&self.names), host, port }
         });
-        // The last one is the one that was just made.
+        // The last block is the one that was just made.
         let conf = blocks::all(cf).next_back().and_then(Block::conf);
         let conf = conf.ok_or_else(|| Failure::Internal("no upstream".to_owned()))?;
         *conf.peers.borrow_mut() = Some(Peers::new(Owner::Module(followed)));
         Ok(())
     }
 
-    /// Has the implicit upstreams follow their names, once nginx has set up all upstreams.
+    /// Makes the implicit upstreams follow their names, once nginx has set up all upstreams.
     pub fn install(&self, cf: &mut ngx_conf_t) -> Result<(), Stop> {
         for block in blocks::all(cf) {
             let Some(conf) = block.conf() else { continue };

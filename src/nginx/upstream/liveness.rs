@@ -1,8 +1,8 @@
-//! Whether a connection still leads to its server. A NAT, a firewall or a load balancer forgets connections without a
-//! word: what is sent then gets no answer, not even that there is nobody.
+//! Detects dead connections. A NAT, a firewall or a load balancer forgets connections silently: what is sent then
+//! gets no answer, not even a reset.
 //!
-//! The kernel finds out, by options that each new connection gets before its first request. Where a kept connection
-//! turned out dead, nginx's second try gets a new one, and those that were kept beside it are not used again.
+//! The kernel detects this, by options that each new connection gets before its first request. If a kept connection was
+//! dead, nginx's second try gets a new one, and connections that were kept as long are not used again.
 
 use std::cell::Cell;
 use std::ffi::{c_int, c_void};
@@ -40,7 +40,7 @@ const WINDOW: i64 = 65_536;
 /// server closes ends at once.
 const SILENCE: ngx_msec_t = 1_000;
 
-/// Has the kernel watch a connection that is there.
+/// Makes the kernel watch an open connection.
 pub fn watch(c: Connection) {
     // nginx itself has set SO_KEEPALIVE, by "proxy_socket_keepalive".
     c.set_option(libc::TCP_KEEPIDLE, IDLE);
@@ -56,7 +56,7 @@ fn set_unacknowledged(c: Connection, time: c_int) {
     let _ = (c, time);
 }
 
-/// The kept connections of an upstream that may have been forgotten, too: those with a lower number than this.
+/// The kept connections of an upstream that may be dead, too: those with a lower number than this.
 #[derive(Clone, Default)]
 pub struct Suspects(Rc<Cell<ngx_atomic_uint_t>>);
 
@@ -66,14 +66,14 @@ impl Suspects {
         c.get().number < self.0.get()
     }
 
-    /// Takes all that there are for such.
+    /// Suspects all kept connections.
     fn take_all(&self) {
         // SAFETY: nginx counts connections in memory that all workers share.
         self.0.set(unsafe { ngx_connection_counter.read_volatile() });
     }
 }
 
-/// What is between a request and nginx's choice of connections for it.
+/// Stands between a request and nginx's choice of connections.
 pub struct Watcher {
     get: ngx_event_get_peer_pt,
     free: ngx_event_free_peer_pt,
@@ -182,7 +182,7 @@ unsafe extern "C" fn get(pc: *mut ngx_peer_connection_t, data: *mut c_void) -> n
         if !distrusted.is_some_and(tls_client::close) {
             return status;
         }
-        // As if keepalive had none for this address.
+        // As if keepalive had no connection for this address.
         peer.connection = ptr::null_mut();
         peer.set_cached(0);
         OK

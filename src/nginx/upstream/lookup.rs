@@ -1,4 +1,4 @@
-//! Looks a name up as the system does: hosts file, DNS, search domains, whatever nsswitch.conf says.
+//! Looks a name up as the system does, by nsswitch.conf: hosts file, DNS, search domains.
 
 use std::ffi::{c_void, CStr, CString};
 use std::mem;
@@ -10,18 +10,18 @@ use std::thread::{self, Scope, ScopedJoinHandle};
 /// The addresses, in order and each once, or why there are none.
 pub type Answer = Result<Vec<IpAddr>, String>;
 
-/// A lookup under way, in a thread of its own that knows nothing of nginx: it may outlast the worker's
-/// configuration, and ends with the worker.
+/// A lookup in its own thread, which uses nothing of nginx: it may outlast the worker's configuration and ends with the
+/// worker.
 pub struct Lookup(Receiver<Answer>);
 
 impl Lookup {
     /// Starts a lookup.
     pub fn start(name: String) -> Result<Self, String> {
         let (sender, receiver) = mpsc::channel();
-        // Signals are nginx's: its handlers must interrupt its own thread, which waits for events.
+        // Signals must reach nginx's thread: its handlers interrupt the wait for events.
         let _blocked = BlockedSignals::new();
         let thread = thread::Builder::new().stack_size(256 * 1024);
-        // Nobody listens any more where the configuration is gone.
+        // The receiver is gone if the configuration is.
         let body = move || drop(sender.send(now(&name)));
         thread.spawn(body).map_err(|error| error.to_string())?;
         Ok(Self(receiver))
@@ -53,7 +53,7 @@ pub fn all(names: &[&str]) -> Vec<Answer> {
     answers
 }
 
-/// Starts a thread, if this system has one left.
+/// Starts a thread, if the system allows one more.
 fn start<'a>(scope: &'a Scope<'a, '_>, name: &'a str) -> Option<ScopedJoinHandle<'a, Answer>> {
     thread::Builder::new().spawn_scoped(scope, || now(name)).ok()
 }
@@ -64,7 +64,7 @@ fn now(name: &str) -> Answer {
     // SAFETY: zero is a valid value for every field of this plain C struct.
     let mut hints: libc::addrinfo = unsafe { mem::zeroed() };
     hints.ai_socktype = libc::SOCK_STREAM;
-    // As nginx does: no family that this machine has no address of.
+    // As in nginx: no family of which this machine has no address.
     hints.ai_flags = libc::AI_ADDRCONFIG;
     let mut list = ptr::null_mut();
     // SAFETY: the name ends with a zero byte; `list` is written on success alone.
@@ -85,7 +85,7 @@ fn now(name: &str) -> Answer {
     }
     // SAFETY: the list came from getaddrinfo and nothing of it is kept.
     unsafe { libc::freeaddrinfo(list) };
-    // Name servers like to turn their answers round.
+    // Name servers rotate their answers.
     addresses.sort_unstable();
     addresses.dedup();
     if addresses.is_empty() {

@@ -1,8 +1,8 @@
 //! Follows the addresses of names while nginx runs.
 //!
-//! What is known of a name lies in shared memory: one worker looks it up for all, and what changes is logged
-//! once. A configuration begins with what the one before knows. Lookups run in threads, a timer fetches their
-//! answers, and no request waits for either.
+//! The addresses of a name are in shared memory: one worker looks it up for all, and a change is logged once. A
+//! configuration begins with the addresses of the one before. Lookups run in threads and a timer fetches their answers,
+//! so that no request waits.
 
 use std::cell::RefCell;
 use std::ffi::c_void;
@@ -24,7 +24,7 @@ use crate::warning::Warning;
 
 /// From one lookup of a name to the next, in milliseconds, while there are requests or no address.
 const INTERVAL: ngx_msec_t = 10_000;
-/// The same after a connection failed.
+/// The same after a failed connection.
 const HURRIED: ngx_msec_t = 1_000;
 /// How often the timer looks for answers: soon at first, since most come at once.
 const POLL: [ngx_msec_t; 2] = [4, 256];
@@ -37,9 +37,9 @@ struct Host {
     /// What was known when the configuration was read.
     addresses: Vec<IpAddr>,
     failing: bool,
-    /// Whether this worker wants a lookup; when the last one was as it began to.
+    /// Whether this worker wants a lookup, and the time of the last lookup then.
     wanted: Option<ngx_msec_t>,
-    /// What to say, and where, if it is looked up in vain when the configuration is read.
+    /// The warning, and its place, for a failed lookup when the configuration is read.
     warning: Warning,
     place: Place,
 }
@@ -53,7 +53,7 @@ pub struct Names {
     /// Of the hosts, in the same order.
     entries: &'static [Entry],
     lookups: Vec<(usize, Lookup)>,
-    /// The host that comes first next time, so that all have their turn.
+    /// The host to begin with next time, so that all get their turn.
     first: usize,
     /// In a process that serves requests.
     timer: Option<Timer>,
@@ -92,7 +92,7 @@ impl Names {
         for host in &mut this.hosts {
             match known_before_reload(cf, &host.name) {
                 Some((addresses, failing)) => (host.addresses, host.failing) = (addresses, failing),
-                // Who only sends a signal must not wait for a name server.
+                // "nginx -s" must not wait for a name server.
                 None if process::only_signals() => {}
                 None => unknown.push(host),
             }
@@ -214,14 +214,14 @@ impl Names {
         }
     }
 
-    /// Starts a lookup of the name where one is wanted and due.
+    /// Starts a lookup of the name if one is wanted and due.
     fn look_up(&mut self, number: usize) {
         let under_way = self.lookups.iter().any(|(other, _)| *other == number);
         if under_way || self.lookups.len() >= MAX_LOOKUPS {
             return;
         }
         let (host, entry) = (&mut self.hosts[number], &self.entries[number]);
-        // Where the last one is another than it was, a worker has done what was wanted.
+        // If there was a lookup since then, a worker has done what was wanted.
         host.wanted = host.wanted.filter(|&last| last == entry.last());
         if host.wanted.is_none() && !entry.is_empty() {
             return;
@@ -245,7 +245,7 @@ impl Names {
         }
     }
 
-    /// Tells all workers the result of a lookup, and the log if it is news.
+    /// Publishes the result of a lookup to all workers; a change is logged.
     fn publish(&self, number: usize, answer: Answer) {
         let (name, entry) = (&self.hosts[number].name, &self.entries[number]);
         let news = entry.set_failing(answer.is_err());
@@ -279,11 +279,11 @@ impl Names {
     }
 }
 
-/// What the workers of the running configuration know of a name.
+/// The addresses of a name in the running configuration.
 fn known_before_reload(cf: &ngx_conf_t, name: &str) -> Option<(Vec<IpAddr>, bool)> {
     let old = Zone::<RefCell<Names>>::running(cf)?.data()?.borrow();
     let number = old.hosts.iter().position(|host| host.name == name)?;
-    // Its workers go on asking for a name without addresses; there is nothing to wait for.
+    // Its workers keep looking up a name without addresses, so there is nothing to wait for.
     let addresses = old.other_than(0, number).map(|(_, addresses)| addresses);
     Some((addresses.unwrap_or_default(), old.entries[number].is_failing()))
 }

@@ -1,4 +1,4 @@
-//! The servers of an upstream: which list of addresses a request gets, and whether it gets any.
+//! The servers of an upstream: chooses the list of addresses for a request, or refuses the request.
 
 use std::cell::{Cell, RefCell};
 use std::ptr;
@@ -26,7 +26,7 @@ pub type InitPeer =
 /// What is known per `server` and `upstream` block.
 #[derive(Default)]
 pub struct SrvConf {
-    /// Those of an implicit upstream, or of a block of the user's that `clerk_proxy` uses.
+    /// The servers of an implicit upstream, or of a user's block that `clerk_proxy` uses.
     pub peers: RefCell<Option<Peers>>,
     /// The connections that are kept ready.
     pub warm: Cell<Option<Wanted>>,
@@ -38,9 +38,9 @@ unsafe impl Conf for SrvConf {
     const REACH: Reach = Reach::Server;
 }
 
-/// Whose servers they are.
+/// The owner of the servers.
 pub enum Owner {
-    /// An implicit upstream: the addresses of a name that is followed, or those that nginx knows for good.
+    /// An implicit upstream: with a name that is followed, or with addresses that never change.
     Module(Option<Followed>),
     /// The user, in a block whose servers `clerk_proxy` verifies or not.
     User { verified: bool },
@@ -51,7 +51,7 @@ pub enum Owner {
 pub struct Followed {
     /// The names of the configuration.
     pub names: Rc<RefCell<Names>>,
-    /// The number of this one.
+    /// The number of this name.
     pub host: usize,
     /// The port.
     pub port: u16,
@@ -61,9 +61,9 @@ pub struct Followed {
 pub struct Peers {
     owner: Owner,
     original: ngx_http_upstream_init_peer_pt,
-    /// The list in use, where it is not the one that nginx made at the start.
+    /// The list in use, unless it is the one that nginx made at the start.
     list: Option<Rc<List>>,
-    /// Kept connections that are not to be used.
+    /// Kept connections that must not be used.
     suspects: Suspects,
 }
 
@@ -73,9 +73,9 @@ impl Peers {
         Self { owner, original: None, list: None, suspects: Suspects::default() }
     }
 
-    /// Whether this request may use the upstream. Its connection goes back to the pool that `clerk_proxy` takes from, so
-    /// another location must have verified the server. No setting tells where a `proxy_pass` with variables leads, nor
-    /// what a client makes of them.
+    /// Whether this request may use the upstream. Its connection goes back to the pool that `clerk_proxy` takes from,
+    /// so another location must have verified the server. No setting tells where a `proxy_pass` with variables leads,
+    /// nor what a client makes of them.
     fn admits(&self, r: &ngx_http_request_t) -> bool {
         let ours = proxy::of(r).is_some();
         let verifies = || {
@@ -85,12 +85,12 @@ impl Peers {
         ours || matches!(self.owner, Owner::User { verified } if !verified || verifies())
     }
 
-    /// Has nginx ask us first when a request needs a server.
+    /// Makes nginx call us first when a request needs a server.
     pub fn install(&mut self, upstream: &mut ngx_http_upstream_srv_conf_t) {
         self.original = upstream.peer.init.replace(init_peer);
     }
 
-    /// The name, where the servers are those of one that is followed.
+    /// The name, if one is followed.
     fn followed(&self) -> Option<&Followed> {
         match &self.owner {
             Owner::Module(followed) => followed.as_ref(),
@@ -105,13 +105,13 @@ impl Peers {
         }
     }
 
-    /// Takes over a newer list of addresses; requests under way keep theirs.
+    /// Begins to use a newer list of addresses; active requests keep theirs.
     fn take_over(&mut self, upstream: &mut ngx_http_upstream_srv_conf_t) {
         let Some(Followed { names, host, port }) = self.followed() else { return };
         let current = self.list.as_ref().map_or(0, |list| list.generation);
         let newer = names.borrow().other_than(current, *host);
         if let Some((generation, addresses)) = newer {
-            // Without memory the old list stays.
+            // Without memory the old list stays in use.
             if let Some(list) = List::new(upstream, &addresses, *port, generation) {
                 if let Some(old) = &self.list {
                     // SAFETY: both are lists of nginx's round robin, and this is the only thread.
@@ -129,7 +129,7 @@ pub fn list_of(
     upstream: &mut ngx_http_upstream_srv_conf_t,
 ) -> Option<(Option<Rc<List>>, InitPeer)> {
     let Some(peers) = &mut *SrvConf::of(upstream)?.peers.borrow_mut() else {
-        // An address that nginx knows for good.
+        // An address that never changes.
         return Some((None, upstream.peer.init?));
     };
     if peers.followed().is_some() {
@@ -153,7 +153,7 @@ pub fn addresses(upstream: &ngx_http_upstream_srv_conf_t) -> u32 {
     list.map_or(1, |list| u32::try_from(list.len).unwrap_or(u32::MAX))
 }
 
-/// What a request holds on to until it ends.
+/// What a request uses until it ends.
 struct Use {
     request: *mut ngx_http_request_t,
     followed: Option<Followed>,
@@ -206,7 +206,7 @@ unsafe extern "C" fn init_peer(
             return ERROR;
         }
         let Some(proxy) = proxy::of(r) else {
-            // What is not ours runs as it would without us.
+            // A request of another location runs as without this module.
             prepared = Some((peers.original, None, None));
             return OK;
         };
@@ -239,7 +239,7 @@ unsafe extern "C" fn init_peer(
     // SAFETY: the request has an upstream, whose peer was just set up, and lives as long as what it holds on to.
     unsafe {
         if let Some(tries) = tries {
-            // No address twice: the backups are the same ones.
+            // No address is tried twice: the backups have the same addresses.
             (*(*r).upstream).peer.tries = tries as ngx_uint_t;
         }
         if let Some(held) = held {

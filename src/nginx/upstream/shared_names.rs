@@ -1,4 +1,4 @@
-//! What all workers know of names: shared memory, of which each configuration has its own.
+//! The addresses of names in shared memory, for all workers. Each configuration has its own.
 
 use std::cell::UnsafeCell;
 use std::ffi::c_void;
@@ -15,10 +15,10 @@ use crate::nginx::base::module::{HttpModule, Module};
 use crate::nginx::base::parser::{ConfExt, Stop, NO_MEMORY};
 use crate::nginx::base::process;
 
-/// More addresses than this of one name are not used.
+/// The most addresses that are used of one name.
 const MAX_ADDRESSES: usize = 16;
 
-/// What is known of a name; nothing by default.
+/// The state of a name; all-zero bytes are the state before the first lookup.
 pub struct Entry {
     /// Counts the lists of addresses; 0 before there is any.
     generation: AtomicUsize,
@@ -70,7 +70,7 @@ impl Entry {
         self.due.store(time, Relaxed);
     }
 
-    /// Takes on the lookup that is due, so that no other worker does.
+    /// Claims the lookup that is due, so that no other worker does it.
     pub fn claim(&self, due: ngx_msec_t, now: ngx_msec_t, next: ngx_msec_t) -> bool {
         let claimed = self.due.compare_exchange(due, next, Relaxed, Relaxed).is_ok();
         if claimed {
@@ -84,7 +84,7 @@ impl Entry {
         self.failing.load(Relaxed)
     }
 
-    /// Notes whether a lookup failed, and tells whether that is news.
+    /// Notes whether a lookup failed; returns whether that changed.
     pub fn set_failing(&self, failing: bool) -> bool {
         self.failing.swap(failing, Relaxed) != failing
     }
@@ -95,7 +95,7 @@ impl Entry {
         list.addresses[..list.len].to_vec()
     }
 
-    /// Replaces the addresses, unless they are the same or none, and tells whether it did.
+    /// Replaces the addresses, unless they are the same or none; returns whether it did.
     pub fn set_addresses(&self, lock: &mut Lock, addresses: &[IpAddr]) -> bool {
         let addresses = &addresses[..addresses.len().min(MAX_ADDRESSES)];
         let list = self.list(lock);
@@ -141,7 +141,7 @@ impl<T: 'static> Zone<T> {
         let zone = unsafe { ngx_shared_memory_add(cf, &raw mut name, size, tag()).as_mut() };
         let zone = zone.ok_or(NO_MEMORY)?;
         (zone.init, zone.data) = (init, data.cast_mut().cast());
-        // The old configuration's workers go on using theirs.
+        // The old configuration's workers continue to use theirs.
         zone.noreuse = 1;
         Ok(Self(zone, PhantomData))
     }
@@ -160,7 +160,7 @@ impl<T: 'static> Zone<T> {
         unsafe { &*self.0 }
     }
 
-    /// What `ask` was given.
+    /// The value given to `ask`.
     pub fn data(self) -> Option<&'static T> {
         // SAFETY: promised by the callers of `ask` and `of`.
         unsafe { self.get().data.cast::<T>().as_ref() }
@@ -210,7 +210,7 @@ impl<T: 'static> Zone<T> {
     }
 }
 
-/// What this copy of the module, and no other, marks its zone with: none reads what another wrote.
+/// The mark of this copy of the module, so that no copy reads the zone of another.
 fn tag() -> *mut c_void {
     Module::module().cast_mut().cast()
 }

@@ -1,5 +1,5 @@
-//! TLS towards a server, by the functions of the nginx at hand: one without TLS, which lacks them, can load this
-//! module too.
+//! TLS towards a server, by functions of the running nginx that are looked up by name: an nginx without TLS can load
+//! this module, too.
 
 use std::ffi::{c_int, c_long, c_void, CStr, CString};
 use std::mem;
@@ -29,7 +29,7 @@ pub struct TlsClient {
 }
 
 impl TlsClient {
-    /// Those of this nginx, if it has them all.
+    /// The functions of this nginx, if it has them all.
     pub fn of_nginx() -> Option<Self> {
         // SAFETY: the types are those of nginx's and OpenSSL's headers.
         unsafe {
@@ -44,7 +44,7 @@ impl TlsClient {
         }
     }
 
-    /// Begins a handshake: whether it is over already, or `handler` will be called.
+    /// Begins a handshake; returns whether it is complete. If not, `handler` is called later.
     ///
     /// # Safety
     ///
@@ -64,7 +64,7 @@ impl TlsClient {
             }
             let ssl = (*c).ssl;
             let name = expected_name(conf);
-            // Addresses are no names (RFC 6066, section 3).
+            // An address is not a name (RFC 6066, section 3).
             let is_address = name.starts_with('[') || name.parse::<IpAddr>().is_ok();
             if (*conf).ssl_server_name == 1 && !name.is_empty() && !is_address {
                 let name = CString::new(name).map_err(|_| failed())?;
@@ -84,7 +84,7 @@ impl TlsClient {
         }
     }
 
-    /// Whether the handshake succeeded, and with the server that is meant.
+    /// Checks that the handshake succeeded with the expected server.
     ///
     /// # Safety
     ///
@@ -115,7 +115,7 @@ impl TlsClient {
         }
     }
 
-    /// Frees what TLS has of a connection, without a word to the server.
+    /// Frees the TLS state of a connection without telling the server.
     ///
     /// # Safety
     ///

@@ -1,4 +1,4 @@
-//! What is kept ready of an upstream.
+//! The connections that are kept ready for an upstream.
 
 use crate::nginx::base::ffi::ngx_http_upstream_conf_t;
 use crate::nginx::stock::level::Level;
@@ -14,6 +14,6 @@ pub struct Wanted {
     pub conf: *mut ngx_http_upstream_conf_t,
     /// Whether TLS is spoken.
     pub tls: bool,
-    /// Whether all of its locations can do with such connections.
+    /// Whether all of its locations can use such connections.
     pub possible: bool,
 }

@@ -1,8 +1,8 @@
 //! Connections that are ready before the first request: connected, with TLS spoken and verified, and unused.
 //!
-//! A timer of the worker asks each implicit upstream for a connection as a request would, by nginx's own chain of
-//! keepalive and round robin. One that keepalive hands out goes back at once, which begins its idle time anew;
-//! where it has none, one is made and left to it. Nothing is ever sent but the handshake.
+//! A timer of the worker asks each implicit upstream for a connection as a request does, by nginx's own chain of
+//! keepalive and round robin. A connection of keepalive is returned at once, which restarts its idle time. If keepalive
+//! has none, one is made and given to it. Nothing is sent except the handshake.
 
 use std::mem;
 use std::ptr::{self, NonNull};
@@ -19,15 +19,15 @@ use crate::nginx::upstream::blocks::{self, Block};
 use crate::nginx::upstream::servers;
 use crate::nginx::upstream::wanted::Wanted;
 
-/// From one look at the connections to the next, in milliseconds, while all is well.
+/// The interval of checks in milliseconds, if all is well.
 const INTERVAL: ngx_msec_t = 5_000;
-/// The same while no address is known.
+/// The interval while no address is known.
 const NO_ADDRESS: ngx_msec_t = 500;
-/// After a connection that failed or did not last, while there are addresses that were not tried.
+/// The delay after a connection failed or was closed early, while there are untried addresses.
 const OTHER_ADDRESS: ngx_msec_t = 10;
-/// The same once all were: this first, then twice as long each time.
+/// The first delay after all addresses were tried; it doubles each time.
 const SHORTEST: ngx_msec_t = 1_000;
-/// The longest that a server is left alone.
+/// The longest delay.
 const LONGEST: ngx_msec_t = 300_000;
 
 /// The warm connections of one upstream in one worker.
@@ -36,17 +36,17 @@ pub struct Warm {
     wanted: Wanted,
     cycle: *const ngx_cycle_t,
     timer: Option<Timer>,
-    /// A log that shows nothing: what goes wrong is told once, in a line of ours.
+    /// A log that prints nothing: a failure is logged once, in a line of ours.
     quiet: ngx_log_t,
     under_way: Vec<Attempt>,
     /// When to look next.
     next: ngx_msec_t,
-    /// Connections in a row that failed or did not last until the next look.
+    /// How many connections in a row failed or were closed before the next check.
     failures: u32,
     told: bool,
 }
 
-/// It, where nginx has its address.
+/// Owns a `Warm` whose address nginx has in events; dropping it ends those first.
 pub struct Running(NonNull<Warm>);
 
 impl Drop for Running {
@@ -85,7 +85,7 @@ impl Warm {
         Running(warm)
     }
 
-    /// Sets the timer to whatever comes first.
+    /// Sets the timer to the earliest time.
     fn arm(&mut self) {
         let mut first = self.next;
         for attempt in &self.under_way {
@@ -122,7 +122,7 @@ impl Warm {
         self.arm();
     }
 
-    /// Looks at what keepalive has, and makes what is missing.
+    /// Checks what keepalive has, and makes what is missing.
     fn look(&mut self) {
         self.next = now().wrapping_add(INTERVAL);
         let mut ready = Vec::new();
@@ -132,7 +132,7 @@ impl Warm {
             match Attempt::begin(upstream, &self.wanted, &raw mut self.quiet, owner, CALLBACKS) {
                 Begun::Ready(attempt) => ready.push(attempt),
                 Begun::UnderWay(attempt) => {
-                    // The one that was here has failed, was closed, or is in use.
+                    // The previous connection has failed, was closed, or is in use.
                     self.later();
                     self.under_way.push(attempt);
                 }
@@ -156,14 +156,14 @@ impl Warm {
         ready.into_iter().for_each(Attempt::keep);
     }
 
-    /// Counts a connection that is missing and says when to look next: the later the more there were.
+    /// Counts a missing connection and sets the next check; the delay grows with the count.
     fn later(&mut self) {
         self.failures = self.failures.saturating_add(1);
         let wait = match self.failures.checked_sub(self.addresses()) {
             None => OTHER_ADDRESS,
             Some(more) => (SHORTEST << more.min(9)).min(LONGEST),
         };
-        // Workers and machines that lost their connections together do not come back together.
+        // Jitter, so that workers and machines that lost their connections together do not reconnect together.
         // SAFETY: a function of libc's; nginx seeds it in each worker.
         let random = unsafe { libc::rand() }.unsigned_abs() as ngx_msec_t;
         self.next = now().wrapping_add(wait - wait / 4 + random % (wait / 2 + 1));
@@ -181,12 +181,12 @@ impl Warm {
         servers::addresses(self.upstream.get())
     }
 
-    /// The upstream as messages call it.
+    /// The upstream's name in messages.
     fn name(&self) -> String {
         format!("upstream \"{}\"", self.upstream.name())
     }
 
-    /// Goes on with a connection on which something happened.
+    /// Continues a connection after an event.
     pub fn on_event(&mut self, connection: *mut ngx_connection_t) {
         let found = self.under_way.iter().position(|attempt| attempt.is_of(connection));
         let Some(i) = found else { return };
@@ -211,7 +211,7 @@ unsafe extern "C" fn on_handshake(c: *mut ngx_connection_t) {
     guard::process("warm connection", (), || warm.on_event(c));
 }
 
-/// Begins in a process that serves requests, and returns what it is to keep until it ends.
+/// Begins in a process that serves requests; it must keep the result until it ends.
 pub fn start(cycle: &ngx_cycle_t) -> Vec<Running> {
     let mut running = Vec::new();
     for block in blocks::all(cycle) {
