@@ -2,11 +2,21 @@
 
 fn main() {
     let features = std::env::var("DEP_NGINX_FEATURES").unwrap_or_default();
+    let has = |name: &str| features.split(',').any(|feature| feature == name);
     for name in ["debug", "http_cache", "http_ssl", "pcre"] {
-        know(name, features.split(',').any(|feature| feature == name));
+        know(name, has(name));
     }
+    let headers = headers();
+    let say = |word: &str| headers.iter().any(|text| text.contains(word));
     // Since 1.21.5.
-    know("zero_slot", headers_have("ngx_http_set_complex_value_zero_slot"));
+    know("zero_slot", say("ngx_http_set_complex_value_zero_slot"));
+    let angie = say("angie_sign");
+    know("angie", angie);
+    // Angie since 1.8, 1.11 and 1.12.
+    know("peer_close", say("ngx_event_close_peer_pt"));
+    know("recover_at", say("recover_at"));
+    know("log_names_source", say("ngx_src_file"));
+    know("upstream_quic", angie && has("http_v3"));
     let version = std::env::var("DEP_NGINX_VERSION").unwrap_or_default();
     println!("cargo:rustc-env=CLERK_PROXY_BUILT_FOR={version}");
     println!("cargo:rerun-if-changed=build.rs");
@@ -25,13 +35,11 @@ fn know(name: &str, holds: bool) {
     }
 }
 
-/// Whether nginx's headers have the word.
-fn headers_have(word: &str) -> bool {
+/// The texts of nginx's headers.
+fn headers() -> Vec<String> {
     let folders = std::env::var_os("DEP_NGINX_INCLUDE").unwrap_or_default();
     let files = std::env::split_paths(&folders).filter_map(|folder| folder.read_dir().ok());
-    let mut files = files.flatten().flatten().map(|file| file.path());
-    files.any(|file| {
-        file.extension().is_some_and(|extension| extension == "h")
-            && std::fs::read_to_string(file).is_ok_and(|text| text.contains(word))
-    })
+    let files = files.flatten().flatten().map(|file| file.path());
+    let headers = files.filter(|file| file.extension().is_some_and(|extension| extension == "h"));
+    headers.filter_map(|file| std::fs::read_to_string(file).ok()).collect()
 }

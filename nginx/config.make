@@ -15,6 +15,12 @@ ngx_clerk_proxy_cargo:
 
 $ngx_clerk_proxy_lib:	ngx_clerk_proxy_cargo
 
-$ngx_clerk_proxy_target:	$ngx_clerk_proxy_lib
+$ngx_clerk_proxy_object:	$ngx_clerk_proxy_lib
+	ld -r --gc-sections --force-group-allocation -u ngx_http_clerk_proxy_module \\
+		-u ngx_http_clerk_proxy_filter_module -o \$@ $ngx_clerk_proxy_lib
+	objcopy --keep-global-symbol ngx_http_clerk_proxy_module \\
+		--keep-global-symbol ngx_http_clerk_proxy_filter_module \$@
+
+$ngx_clerk_proxy_target:	$ngx_clerk_proxy_needs
 
 END

@@ -94,6 +94,17 @@ static FILTER_CONTEXT: ngx_http_module_t = ngx_http_module_t {
     merge_loc_conf: Some(complete_loc_conf),
 };
 
+/// A module for nginx, or for Angie, which looks at a sign and a version of its own.
+#[cfg(not(nginx_angie))]
+const EMPTY: ngx_module_t = ngx_module_t::default();
+#[cfg(nginx_angie)]
+const EMPTY: ngx_module_t = ngx_module_t {
+    // The letters of its name, in sum.
+    spare1: b'A' as ngx_uint_t + b'n' as usize + b'g' as usize + b'i' as usize + b'e' as usize,
+    version: base::ffi::angie_version as ngx_uint_t,
+    ..ngx_module_t::default()
+};
+
 /// The module with the directives.
 #[no_mangle]
 pub static mut ngx_http_clerk_proxy_module: ngx_module_t = ngx_module_t {
@@ -103,7 +114,7 @@ pub static mut ngx_http_clerk_proxy_module: ngx_module_t = ngx_module_t {
     init_module: Some(init_module),
     init_process: Some(init_process),
     exit_process: Some(exit_process),
-    ..ngx_module_t::default()
+    ..EMPTY
 };
 
 /// The module with the variables and the filters.
@@ -111,7 +122,7 @@ pub static mut ngx_http_clerk_proxy_module: ngx_module_t = ngx_module_t {
 pub static mut ngx_http_clerk_proxy_filter_module: ngx_module_t = ngx_module_t {
     ctx: addr_of!(FILTER_CONTEXT) as *mut c_void,
     type_: NGX_HTTP_MODULE as ngx_uint_t,
-    ..ngx_module_t::default()
+    ..EMPTY
 };
 
 /// The tables that `load_module` looks for in the file. nginx's own build makes them itself, see nginx/config.

@@ -28,6 +28,10 @@ pub fn log(level: u32, text: &str) {
     write(process::cycle().log, level, text);
 }
 
+/// What the log calls the source of a message.
+#[cfg(nginx_log_names_source)]
+const SOURCE: &std::ffi::CStr = c"ngx_http_clerk_proxy_module";
+
 fn write(log: *mut ngx_log_t, level: u32, text: &str) {
     let level = level as ngx_uint_t;
     // SAFETY: `log` is that of a connection or a cycle; "%*s" takes a size_t and a pointer to that many bytes
@@ -35,7 +39,10 @@ fn write(log: *mut ngx_log_t, level: u32, text: &str) {
     unsafe {
         if (*log).log_level >= level {
             let (len, data) = (text.len(), text.as_ptr().cast::<c_char>());
+            #[cfg(not(nginx_log_names_source))]
             ngx_log_error_core(level, log, 0, c"%*s".as_ptr(), len, data);
+            #[cfg(nginx_log_names_source)]
+            ngx_log_error_core(level, log, SOURCE.as_ptr(), 0, c"%*s".as_ptr(), len, data);
         }
     }
 }

@@ -9,7 +9,7 @@ use std::path::Path;
 use crate::error::Error;
 use crate::nginx::base::ffi::{
     ngx_buf_t, ngx_conf_file_t, ngx_conf_log_error, ngx_conf_t, ngx_str_t, ngx_uint_t,
-    NGX_LOG_EMERG, NGX_LOG_WARN,
+    NGX_HTTP_MODULE, NGX_LOG_EMERG, NGX_LOG_WARN,
 };
 use crate::nginx::base::plain::Plain;
 use crate::nginx::base::pool::Pool;
@@ -129,6 +129,8 @@ impl ConfExt for ngx_conf_t {
         file.buffer = &raw mut buffer;
         let saved = *self;
         self.conf_file = &raw mut file;
+        // Angie is done with that when it merges.
+        self.module_type = NGX_HTTP_MODULE as ngx_uint_t;
         let result = panic::catch_unwind(AssertUnwindSafe(|| {
             body(self).map_err(|stop| {
                 if let Stop::Error(error) = stop {

@@ -9,13 +9,18 @@ pub type Content = Vec<(&'static str, Vec<u8>)>;
 /// Whether the directive affects how a connection is made. Locations share connections and their TLS sessions only if
 /// all of these agree.
 pub fn is_of_connection(name: &str) -> bool {
-    const OTHERS: &[&str] = &["proxy_bind", "proxy_http_version", "proxy_socket_keepalive"];
-    is_of_tls(name) || OTHERS.contains(&name)
+    const OTHERS: &[&str] = &["proxy_bind", "proxy_http_version"];
+    // Those of QUIC are Angie's.
+    const KINDS: &[&str] = &["proxy_http3_", "proxy_quic_", "proxy_socket_"];
+    is_of_tls(name)
+        || OTHERS.contains(&name)
+        || KINDS.iter().any(|beginning| name.starts_with(beginning))
 }
 
 /// Whether the directive affects TLS.
 pub fn is_of_tls(name: &str) -> bool {
-    name.starts_with("proxy_ssl_")
+    // Tengine's second.
+    name.starts_with("proxy_ssl_") || name == "proxy_enable_ntls"
 }
 
 /// The settings that make a TLS context.

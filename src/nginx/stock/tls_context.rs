@@ -57,6 +57,12 @@ impl Shared {
             (Some(own), Some(lent)) => (*own.0, *own.1) = lent,
             _ => return Err(Failure::Internal("no TLS context".to_owned())),
         }
+        // HTTP/3 speaks TLS by the same context.
+        #[cfg(nginx_upstream_quic)]
+        {
+            let own = self.proxy.of(level);
+            own.quic.ssl = own.ssl;
+        }
         Ok(())
     }
 

@@ -104,7 +104,15 @@ pub unsafe fn carry_over(
                     if known.name.as_bytes() == this.name.as_bytes() {
                         #[cfg(nginx_http_ssl)]
                         mem::swap(&mut this.ssl_session, &mut known.ssl_session);
-                        (this.fails, this.accessed) = (known.fails, known.accessed);
+                        this.fails = known.fails;
+                        #[cfg(not(nginx_recover_at))]
+                        {
+                            this.accessed = known.accessed;
+                        }
+                        #[cfg(nginx_recover_at)]
+                        {
+                            this.recover_at = known.recover_at;
+                        }
                         (this.checked, this.effective_weight) =
                             (known.checked, this.effective_weight.min(known.effective_weight));
                     }

@@ -13,7 +13,7 @@ use crate::nginx::base::ffi::{
     ngx_event_connect_peer, ngx_event_t, ngx_handle_read_event, ngx_http_request_t,
     ngx_http_update_location_config, ngx_http_upstream_srv_conf_t, ngx_http_upstream_t, ngx_int_t,
     ngx_log_t, ngx_msec_t, ngx_pcalloc, ngx_pool_t, ngx_uint_t, NGX_AGAIN, NGX_DONE,
-    NGX_PEER_FAILED,
+    NGX_PEER_FAILED, NGX_PEER_NEXT,
 };
 use crate::nginx::base::status::OK;
 use crate::nginx::upstream::address_list::List;
@@ -109,12 +109,17 @@ impl Attempt {
             _list: list,
         };
         // SAFETY: what nginx calls for a request, with all of one that a balancer of nginx's own looks at.
-        if unsafe { init(request, upstream) } != OK {
+        let prepared = unsafe {
+            (*own).upstream = upstream;
+            init(request, upstream)
+        };
+        if prepared != OK {
             return Begun::Failed("out of memory".to_owned());
         }
         // SAFETY: the balancer has set the peer up.
         let status = unsafe { ngx_event_connect_peer(&raw mut (*own).peer) };
-        if status == NGX_DONE as ngx_int_t {
+        // SAFETY: the peer is the attempt's own.
+        if status == NGX_DONE as ngx_int_t || unsafe { (*own).peer.cached() } == 1 {
             attempt.keep_later();
             return Begun::Ready(attempt);
         }
@@ -289,8 +294,13 @@ impl Drop for Attempt {
         unsafe {
             let peer = &raw mut (*self.upstream).peer;
             if let Some(free) = (*peer).free.filter(|_| !(*peer).sockaddr.is_null()) {
-                let state = if self.failed { NGX_PEER_FAILED } else { 0 };
+                // A connection that has served no request says nothing of the server's speed.
+                let state = if self.failed { NGX_PEER_FAILED } else { NGX_PEER_NEXT };
                 free(peer, (*peer).data, state as ngx_uint_t);
+                #[cfg(nginx_peer_close)]
+                if let Some(close) = (*peer).close {
+                    close(peer, (*peer).data, state as ngx_uint_t);
+                }
             }
             if let Some(c) = Connection::of(&*peer) {
                 tls_client::close(c);

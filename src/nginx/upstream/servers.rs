@@ -182,9 +182,12 @@ impl Drop for Use {
 
 /// Whether a server of the request could not be reached.
 fn connection_failed(r: &ngx_http_request_t) -> bool {
-    // nginx sets the time once the connection is there, with TLS if there is any.
-    let mut states = request::states(r).iter();
-    states.any(|state| !state.peer.is_null() && state.connect_time == ngx_msec_t::MAX)
+    // nginx sets the time once the connection is there, with TLS if there is any. Angie sets it without TLS also where
+    // there is none; no byte was sent then.
+    request::states(r).iter().any(|state| {
+        let unsent = state.header_time == ngx_msec_t::MAX && state.bytes_sent == 0;
+        !state.peer.is_null() && (state.connect_time == ngx_msec_t::MAX || unsent)
+    })
 }
 
 unsafe extern "C" fn init_peer(

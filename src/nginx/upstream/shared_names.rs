@@ -142,7 +142,12 @@ impl<T: 'static> Zone<T> {
         let zone = zone.ok_or(NO_MEMORY)?;
         (zone.init, zone.data) = (init, data.cast_mut().cast());
         // The old configuration's workers continue to use theirs.
-        zone.noreuse = 1;
+        #[cfg(not(nginx_angie))]
+        {
+            zone.noreuse = 1;
+        }
+        #[cfg(nginx_angie)]
+        zone.set_noreuse(1);
         Ok(Self(zone, PhantomData))
     }
 

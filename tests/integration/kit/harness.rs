@@ -73,6 +73,12 @@ fn build(arguments: &[&str]) -> PathBuf {
         .into()
 }
 
+/// What the nginx under test says of itself.
+fn prints(option: &str) -> String {
+    let output = Command::new(&*PROGRAM).arg(option).output().expect("nginx runs");
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
 /// Whether the nginx under test has the directive or variable, whose name is then in the program.
 pub fn has(name: &str) -> bool {
     static TEXT: LazyLock<Vec<u8>> = LazyLock::new(|| fs::read(&*PROGRAM).expect("a program"));
@@ -82,8 +88,7 @@ pub fn has(name: &str) -> bool {
 
 /// Whether it answers a `Host` that is no name with 400 itself, which only its version tells.
 pub fn refuses_odd_hosts() -> bool {
-    let output = Command::new(&*PROGRAM).arg("-v").output().expect("nginx runs");
-    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    let text = prints("-v");
     let version = text.split('/').nth(1).expect("a version");
     let digits = version.split(|c: char| !c.is_ascii_digit());
     let version: Vec<u32> = digits.filter_map(|part| part.parse().ok()).take(3).collect();
@@ -282,7 +287,10 @@ impl Config {
         let mut words = wrapper.split_whitespace().map(OsStr::new).chain([PROGRAM.as_os_str()]);
         let mut command = self.program(words.next().expect("a program"));
         command.args(words).arg("-p").arg(self.folder.path()).args(["-c", "nginx.conf"]);
-        command.args(["-e", "logs/error.log"]);
+        // nginx before 1.19.5 does not know it, and takes this file if it is one that nobody packaged.
+        if prints("-h").contains("-e filename") {
+            command.args(["-e", "logs/error.log"]);
+        }
         command.env_remove("CLERK_SECRET_KEY").envs(self.env.iter().cloned());
         command
     }
