@@ -182,6 +182,9 @@ pub fn upstream(keepalive: &str) -> [(&'static str, &str); 3] {
     [("keepalive", keepalive), ("keepalive_requests", "100000"), ("keepalive_timeout", "300s")]
 }
 
+/// Connections that a worker keeps ready: what a page asks for at once, after its script, takes that many.
+pub const WARM: u16 = 2;
+
 /// Idle connections that a worker keeps to an implicit upstream.
 pub const KEEPALIVE: u16 = 32;
 

@@ -24,6 +24,7 @@ use crate::nginx::stock::settings::UserSettings;
 use crate::nginx::stock::tls_context;
 use crate::nginx::upstream::blocks;
 use crate::nginx::upstream::wanted::Wanted;
+use crate::recipe::WARM;
 
 /// Applies the recipe to one block. Outer blocks are merged first.
 pub fn merge(cf: &mut ngx_conf_t, outer: &Location, own: &Location) -> Result<(), Stop> {
@@ -156,7 +157,7 @@ fn effective_with(
     };
     let origin = line.origin.as_ref().or(defaults.origin.as_deref()).cloned().unwrap_or_default();
     let client_ip = defaults.client_ip.as_deref().map(str::to_owned);
-    let (keepalive, warm) = (line.keepalive, defaults.warm.unwrap_or(1));
+    let (keepalive, warm) = (line.keepalive, defaults.warm.unwrap_or(WARM));
     Ok(Effective { url: line.url.clone(), key, origin, keepalive, client_ip, warm })
 }
 

@@ -11,5 +11,6 @@ pub mod servers;
 pub mod shared_names;
 #[cfg_attr(not(nginx_http_ssl), path = "no_tls_client.rs")]
 pub mod tls_client;
+pub mod traffic;
 pub mod wanted;
 pub mod warm;

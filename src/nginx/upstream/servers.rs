@@ -17,6 +17,7 @@ use crate::nginx::stock::tls_context;
 use crate::nginx::upstream::address_list::{carry_over, forget_sessions, List};
 use crate::nginx::upstream::liveness::{Suspects, Watcher};
 use crate::nginx::upstream::names::Names;
+use crate::nginx::upstream::traffic::{Busy, Traffic};
 use crate::nginx::upstream::wanted::Wanted;
 
 /// How nginx chooses a server for a request.
@@ -30,6 +31,8 @@ pub struct SrvConf {
     pub peers: RefCell<Option<Peers>>,
     /// The connections that are kept ready.
     pub warm: Cell<Option<Wanted>>,
+    /// The requests that use it.
+    pub traffic: Traffic,
 }
 
 // SAFETY: `create_srv_conf` of `mod.rs` makes one.
@@ -161,6 +164,7 @@ struct Use {
     peers: *mut ngx_http_upstream_rr_peers_t,
     watcher: Watcher,
     _list: Option<Rc<List>>,
+    _busy: Busy,
 }
 
 impl Drop for Use {
@@ -226,7 +230,8 @@ unsafe extern "C" fn init_peer(
             Owner::User { .. } => ptr::null_mut(),
         };
         let watcher = Watcher::new(r, peers.suspects.clone());
-        let held = Use { request: r, followed, peers: own, watcher, _list: list };
+        let busy = conf.traffic.begin();
+        let held = Use { request: r, followed, peers: own, watcher, _list: list, _busy: busy };
         let Some(held) = Pool::from(&*r).keep(held) else { return ERROR };
         prepared = Some((peers.original, tries, Some(ptr::from_mut(held))));
         OK

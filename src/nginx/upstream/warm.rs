@@ -3,6 +3,9 @@
 //! A timer of the worker asks each implicit upstream for a connection as a request does, by nginx's own chain of
 //! keepalive and round robin. A connection of keepalive is returned at once, which restarts its idle time. If keepalive
 //! has none, one is made and given to it. Nothing is sent except the handshake.
+//!
+//! A page asks for a script, and then for two or three things at once. Therefore the timer also fires as soon as more
+//! requests than before are in progress. What they took is made again, up to twice the number that is kept ready.
 
 use std::mem;
 use std::ptr::{self, NonNull};
@@ -17,6 +20,7 @@ use crate::nginx::base::{guard, log, process};
 use crate::nginx::upstream::attempt::{Attempt, Begun, Callbacks};
 use crate::nginx::upstream::blocks::{self, Block};
 use crate::nginx::upstream::servers;
+use crate::nginx::upstream::traffic::Traffic;
 use crate::nginx::upstream::wanted::Wanted;
 
 /// The interval of checks in milliseconds, if all is well.
@@ -34,6 +38,7 @@ const LONGEST: ngx_msec_t = 300_000;
 pub struct Warm {
     upstream: Block,
     wanted: Wanted,
+    traffic: Traffic,
     cycle: *const ngx_cycle_t,
     timer: Option<Timer>,
     /// A log that prints nothing: a failure is logged once, in a line of ours.
@@ -51,13 +56,15 @@ pub struct Running(NonNull<Warm>);
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // SAFETY: `start` has made it; its timer and its connections, which lead here, end with it.
-        drop(unsafe { Box::from_raw(self.0.as_ptr()) });
+        // SAFETY: `start` has made it; what leads here, its timer, its connections and the count of requests, ends with
+        // it.
+        let warm = unsafe { Box::from_raw(self.0.as_ptr()) };
+        warm.traffic.on_more(None);
     }
 }
 
 impl Warm {
-    fn start(cycle: &ngx_cycle_t, upstream: Block, wanted: Wanted) -> Running {
+    fn start(cycle: &ngx_cycle_t, upstream: Block, wanted: Wanted, traffic: &Traffic) -> Running {
         // SAFETY: the cycle has a log.
         let mut quiet = unsafe { *cycle.log };
         (quiet.log_level, quiet.handler, quiet.data, quiet.action) =
@@ -67,6 +74,7 @@ impl Warm {
         let warm = NonNull::from(Box::leak(Box::new(Self {
             upstream,
             wanted,
+            traffic: traffic.clone(),
             cycle: cycle_address,
             timer: None,
             quiet,
@@ -82,19 +90,28 @@ impl Warm {
         timer.set(next);
         // SAFETY: it was just made, and nothing else refers to it yet.
         unsafe { (*warm.as_ptr()).timer = Some(timer) };
+        traffic.on_more(Some(Box::new(move || {
+            // SAFETY: `Running` takes this back before it ends.
+            unsafe { (*warm.as_ptr()).hurry() };
+        })));
         Running(warm)
     }
 
     /// Sets the timer to the earliest time.
     fn arm(&mut self) {
-        let mut first = self.next;
-        for attempt in &self.under_way {
-            if is_before(attempt.deadline, first) {
-                first = attempt.deadline;
-            }
-        }
+        let deadlines = self.under_way.iter().map(|attempt| attempt.deadline);
+        let first = deadlines.reduce(|one, other| if is_before(one, other) { one } else { other });
         if let Some(timer) = &mut self.timer {
-            timer.set(first);
+            // The next look waits for what is under way.
+            timer.set(first.unwrap_or(self.next));
+        }
+    }
+
+    /// Looks once the request that has just begun has its connection, unless the server is left alone.
+    fn hurry(&mut self) {
+        if self.failures == 0 {
+            self.next = now();
+            self.arm();
         }
     }
 
@@ -125,15 +142,19 @@ impl Warm {
     /// Checks what keepalive has, and makes what is missing.
     fn look(&mut self) {
         self.next = now().wrapping_add(INTERVAL);
+        let in_use = self.traffic.look();
+        let count = self.wanted.count.min((2 * self.wanted.count).saturating_sub(in_use));
         let mut ready = Vec::new();
-        while ready.len() + self.under_way.len() < self.wanted.count {
+        while ready.len() + self.under_way.len() < count {
             let owner = ptr::from_mut(self).cast();
             let upstream = self.upstream.get();
             match Attempt::begin(upstream, &self.wanted, &raw mut self.quiet, owner, CALLBACKS) {
                 Begun::Ready(attempt) => ready.push(attempt),
                 Begun::UnderWay(attempt) => {
                     // The previous connection has failed, was closed, or is in use.
-                    self.later();
+                    if in_use == 0 {
+                        self.later();
+                    }
                     self.under_way.push(attempt);
                 }
                 Begun::NoAddress => {
@@ -146,7 +167,7 @@ impl Warm {
                 }
             }
         }
-        if ready.len() == self.wanted.count {
+        if ready.len() == count && count > 0 {
             self.failures = 0;
             if mem::take(&mut self.told) {
                 let text = format!("connections to {} are kept ready again", self.name());
@@ -217,7 +238,8 @@ pub fn start(cycle: &ngx_cycle_t) -> Vec<Running> {
     for block in blocks::all(cycle) {
         let wanted = block.conf().and_then(|conf| conf.warm.get());
         if let Some(wanted) = wanted.filter(|wanted| wanted.count > 0 && wanted.possible) {
-            running.push(Warm::start(cycle, block, wanted));
+            let traffic = block.conf().map(|conf| conf.traffic.clone()).unwrap_or_default();
+            running.push(Warm::start(cycle, block, wanted, &traffic));
         }
     }
     running
