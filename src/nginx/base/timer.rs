@@ -42,8 +42,7 @@ impl Timer {
     pub fn set(&mut self, time: ngx_msec_t) {
         let now = now();
         let wait = if is_before(now, time) { time.wrapping_sub(now) } else { 1 };
-        // SAFETY: as above.
-        unsafe { ngx_add_timer(self.event(), wait) };
+        set(self.event(), wait);
     }
 
     /// Sets it to this time unless it is set to an earlier one.
@@ -68,17 +67,22 @@ impl Drop for Timer {
     }
 }
 
+fn set(event: *mut ngx_event_t, wait: ngx_msec_t) {
+    // SAFETY: the event is that of a timer.
+    unsafe { ngx_add_timer(event, wait) };
+}
+
 unsafe extern "C" fn on_time(event: *mut ngx_event_t) {
-    // SAFETY: `new` has set the data, which is gone with the timer.
-    let alarm = unsafe { (*event).data.cast::<Alarm>() };
-    // SAFETY: as above; the event may be set meanwhile, which is another field.
-    let (name, again, body) = unsafe { ((*alarm).name, (*alarm).again, &mut (*alarm).body) };
+    // SAFETY: `new` has set the data, which is gone with the timer. Where the body sets the timer, that is another field.
+    let (name, again, body) = unsafe {
+        let alarm = (*event).data.cast::<Alarm>();
+        ((*alarm).name, (*alarm).again, &mut (*alarm).body)
+    };
     let done = guard::process(name, false, || {
         body();
         true
     });
     if !done {
-        // SAFETY: as above.
-        unsafe { ngx_add_timer(event, again) };
+        set(event, again);
     }
 }

@@ -5,29 +5,22 @@ use std::ffi::c_void;
 use std::ptr;
 
 use crate::nginx::base::ffi::{
-    ngx_conf_t, ngx_cycle_t, ngx_http_complex_value_t, ngx_log_t, ngx_str_t, NGX_LOG_DEBUG_HTTP,
-    NGX_LOG_WARN,
+    ngx_conf_t, ngx_cycle_t, ngx_log_t, NGX_LOG_DEBUG_HTTP, NGX_LOG_WARN,
 };
 use crate::nginx::base::log;
 use crate::nginx::config::state::MainConf;
-use crate::nginx::stock::directives::first_field;
+use crate::nginx::stock::first_field::{AuthRequest, FirstField, Realm};
 use crate::nginx::stock::level::Level;
 use crate::warning::Warning;
 
 /// The effective directives of a location that answer 401.
 pub fn unauthorized(cf: &ngx_conf_t, level: Level) -> Vec<&'static str> {
     let mut found = Vec::new();
-    let realm = first_field(cf, level, c"ngx_http_auth_basic_module", "auth_basic");
-    // SAFETY: the realm, null or a complex value, is at the offset of its directive, which is 0.
-    let realm = realm.and_then(|field| unsafe {
-        field.cast::<*const ngx_http_complex_value_t>().read().as_ref()
-    });
+    let realm = Realm::of(cf, level).and_then(|realm| realm.0);
     if realm.is_some_and(|realm| realm.value.as_bytes() != b"off") {
         found.push("auth_basic");
     }
-    let uri = first_field(cf, level, c"ngx_http_auth_request_module", "auth_request");
-    // SAFETY: the URI comes first in the module's settings, which are larger than it.
-    if uri.is_some_and(|field| unsafe { field.cast::<ngx_str_t>().read() }.len > 0) {
+    if AuthRequest::of(cf, level).is_some_and(|uri| !uri.0.is_empty()) {
         found.push("auth_request");
     }
     found

@@ -5,7 +5,7 @@ use crate::neighbour::Neighbour;
 use crate::nginx::base::ffi::ngx_conf_t;
 use crate::nginx::base::parser::ConfExt;
 use crate::nginx::request::proxy::Proxy;
-use crate::nginx::stock::directives::first_field;
+use crate::nginx::stock::first_field::{FirstField, TryFiles};
 use crate::nginx::stock::level::{has_expression, Level};
 use crate::nginx::stock::rewrite;
 
@@ -20,9 +20,7 @@ pub fn answers_itself(cf: &ngx_conf_t, level: Level) -> bool {
 }
 
 fn tries_files(cf: &ngx_conf_t, level: Level) -> bool {
-    let files = first_field(cf, level, c"ngx_http_try_files_module", "try_files");
-    // SAFETY: the module's settings are a list of files, or null.
-    files.is_some_and(|field| !unsafe { field.cast::<*const u8>().read() }.is_null())
+    TryFiles::of(cf, level).is_some_and(|files| files.0.is_some())
 }
 
 /// Warns of lines in a location with `clerk_proxy`.

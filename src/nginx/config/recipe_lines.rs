@@ -5,6 +5,7 @@ use crate::neighbour::Neighbour;
 use crate::nginx::base::ffi::ngx_conf_t;
 use crate::nginx::base::parser::{ConfExt, Stop};
 use crate::nginx::config::apply::Block;
+use crate::nginx::stock::added_headers;
 use crate::nginx::stock::settings::UserSettings;
 use crate::recipe::{self, Class, RECIPE};
 use crate::recipe_values::Values;
@@ -59,7 +60,7 @@ impl Block<'_> {
         let (line, effect) = match directive {
             // Other values add up with ours.
             "proxy_redirect" => ("proxy_redirect off", "lets redirects leave the proxy URL"),
-            "expires" if self.stock.keeps_replies(self.level) => {
+            "expires" if added_headers::keeps_replies(cf, self.level) => {
                 ("expires", "lets caches keep replies for one user")
             }
             _ => return,

@@ -7,6 +7,7 @@ use crate::nginx::base::ffi::{ngx_array_t, ngx_conf_t, ngx_http_complex_value_t,
 use crate::nginx::base::parser::{Stop, NO_MEMORY};
 use crate::nginx::base::pool::Pool;
 use crate::nginx::stock::directives::Stock;
+use crate::nginx::stock::first_field::{Expires, FirstField};
 use crate::nginx::stock::level::Level;
 use crate::nginx::stock::settings::UserSettings;
 
@@ -75,14 +76,6 @@ impl Stock {
         Ok(())
     }
 
-    /// Whether an `expires` in the block has replies kept, which neither `off` nor `epoch` has.
-    pub fn keeps_replies(&self, level: Level) -> bool {
-        const EPOCH: u32 = 1;
-        let Some(directive) = self.get("expires") else { return false };
-        // SAFETY: the configuration of the headers filter module begins with what `expires` says, an `enum`.
-        unsafe { level.conf(directive.ctx_index).cast::<u32>().read() > EPOCH }
-    }
-
     /// Puts a word where a directive of the headers filter module keeps its own.
     fn put(&self, level: Level, directive: &str, word: usize) {
         let Some(directive) = self.get(directive) else { return };
@@ -93,4 +86,10 @@ impl Stock {
             conf.byte_add(directive.command.offset).cast::<usize>().write(word);
         }
     }
+}
+
+/// Whether an `expires` in the block has replies kept, which neither `off` nor `epoch` has.
+pub fn keeps_replies(cf: &ngx_conf_t, level: Level) -> bool {
+    const EPOCH: u32 = 1;
+    Expires::of(cf, level).is_some_and(|expires| expires.0 > EPOCH)
 }

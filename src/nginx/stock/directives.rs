@@ -190,19 +190,6 @@ pub fn offset(cf: &ngx_conf_t, module: &CStr, name: &str) -> Option<(usize, usiz
     find_command(module, name).map(|command| (module.ctx_index, command.offset))
 }
 
-/// The settings of a module whose directive, where this nginx has it, sets their first field.
-pub fn first_field(
-    cf: &ngx_conf_t,
-    level: Level,
-    module: &CStr,
-    directive: &str,
-) -> Option<*const c_void> {
-    offset(cf, module, directive)
-        .filter(|(_, offset)| *offset == 0)
-        .map(|(ctx_index, _)| level.conf(ctx_index).cast_const())
-        .filter(|conf| !conf.is_null())
-}
-
 fn find_module(cf: &ngx_conf_t, name: &CStr) -> Option<&'static ngx_module_t> {
     // SAFETY: `cycle->modules` is an array of modules that ends with null; modules live as long as the
     // process uses them, and each has a name once the cycle knows it.

@@ -3,6 +3,7 @@
 pub mod added_headers;
 pub mod connection_settings;
 pub mod directives;
+pub mod first_field;
 pub mod layout;
 pub mod level;
 pub mod location_tree;

@@ -6,7 +6,7 @@ use crate::nginx::base::ffi::{
     ngx_array_t, ngx_conf_t, ngx_http_script_if_code, ngx_http_script_if_code_t,
     ngx_http_script_return_code,
 };
-use crate::nginx::stock::directives;
+use crate::nginx::stock::first_field::{Codes, FirstField};
 use crate::nginx::stock::level::Level;
 use crate::nginx::stock::regex::Regex;
 
@@ -20,11 +20,8 @@ pub enum Line {
 
 /// The lines of a block that are no part of an `if`, in order.
 pub fn lines(cf: &ngx_conf_t, level: Level) -> Vec<Line> {
-    let field = directives::first_field(cf, level, c"ngx_http_rewrite_module", "rewrite");
-    // SAFETY: the module's settings begin with its codes, null or an array of bytes whose length is that of words.
-    let codes = field.and_then(|field| unsafe {
-        field.cast::<*const ngx_array_t>().read().as_ref().filter(|codes| codes.size == 1)
-    });
+    // An array of bytes whose length is that of words.
+    let codes = Codes::of(cf, level).and_then(|codes| codes.0).filter(|codes| codes.size == 1);
     codes.map(read).unwrap_or_default()
 }
 

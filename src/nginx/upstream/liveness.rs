@@ -167,11 +167,13 @@ impl Watcher {
 }
 
 unsafe extern "C" fn get(pc: *mut ngx_peer_connection_t, data: *mut c_void) -> ngx_int_t {
-    // SAFETY: nginx calls this where it was installed.
-    let Some((watcher, peer)) = (unsafe { Watcher::of(pc) }) else { return ERROR };
-    let Some(original) = watcher.get else { return ERROR };
-    // SAFETY: what nginx would have called without us, with the same arguments.
-    let status = unsafe { original(peer, data) };
+    // SAFETY: nginx calls this where it was installed, and would have called the other one without us.
+    let (watcher, peer, status) = unsafe {
+        let Some((watcher, peer)) = Watcher::of(pc) else { return ERROR };
+        let Some(original) = watcher.get else { return ERROR };
+        let status = original(peer, data);
+        (watcher, peer, status)
+    };
     if status != NGX_DONE as ngx_int_t {
         return status;
     }
