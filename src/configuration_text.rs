@@ -29,27 +29,46 @@ impl Directive {
     }
 }
 
+/// A block between braces.
+struct Block {
+    /// The line with its `{`.
+    line: usize,
+    around: Option<usize>,
+}
+
+/// The block to search, by a line that nginx knows.
+#[derive(Clone, Copy)]
+pub enum Near {
+    /// The block with the `clerk_proxy` that ends in this line.
+    Line(usize),
+    /// The block that begins in this line.
+    Block(usize),
+}
+
 /// Where a directive stands: the included file, if it is in one, and the line.
 pub type Found = (Option<String>, usize);
 
-/// Finds one of `these`, a directive or a directive and one of its arguments, in the block of the `clerk_proxy`
-/// that ends in line `near` of the text or, where `around` says so, in a block around it. `read` opens included
-/// files.
+/// Finds one of `these`, a directive or a directive and one of its arguments, in a block of the text or, if `around` is
+/// set, in a block around it. `read` opens included files.
 pub fn find(
     text: &str,
-    near: usize,
+    near: Near,
     these: &[String],
     around: bool,
     read: &mut dyn FnMut(&str) -> Option<Included>,
 ) -> Option<Found> {
-    let (directives, parents) = directives(text);
-    let own = directives.iter().find(|one| one.line == near && one.is("clerk_proxy"))?;
-    let mut block = Some(own.block);
+    let (directives, blocks) = directives(text);
+    let mut block = match near {
+        Near::Line(line) => {
+            Some(directives.iter().find(|one| one.line == line && one.is("clerk_proxy"))?.block)
+        }
+        Near::Block(line) => blocks.iter().rposition(|block| block.line == line),
+    };
     while let Some(number) = block {
         if let Some(found) = search(&directives, number, these, read, DEPTH) {
             return Some(found);
         }
-        block = parents[number].filter(|_| around);
+        block = blocks[number].around.filter(|_| around);
     }
     None
 }
@@ -72,9 +91,10 @@ fn search(
     })
 }
 
-/// The directives of a text, and the block around each block, of which the first is the text itself.
-fn directives(text: &str) -> (Vec<Directive>, Vec<Option<usize>>) {
-    let (mut directives, mut parents, mut words) = (Vec::new(), vec![None], Vec::new());
+/// The directives and the blocks of a text. The first block is the text itself.
+fn directives(text: &str) -> (Vec<Directive>, Vec<Block>) {
+    let mut blocks = vec![Block { line: 0, around: None }];
+    let (mut directives, mut words) = (Vec::new(), Vec::new());
     let (mut block, mut line, mut rest) = (0, 1, text);
     while let Some(first) = rest.chars().next() {
         let len = match first {
@@ -82,13 +102,13 @@ fn directives(text: &str) -> (Vec<Directive>, Vec<Option<usize>>) {
             ';' | '{' => {
                 directives.push(Directive { words: mem::take(&mut words), line, block });
                 if first == '{' {
-                    parents.push(Some(block));
-                    block = parents.len() - 1;
+                    blocks.push(Block { line, around: Some(block) });
+                    block = blocks.len() - 1;
                 }
                 1
             }
             '}' => {
-                block = parents[block].unwrap_or(0);
+                block = blocks[block].around.unwrap_or(0);
                 1
             }
             _ if first.is_ascii_whitespace() => 1,
@@ -101,7 +121,7 @@ fn directives(text: &str) -> (Vec<Directive>, Vec<Option<usize>>) {
         line += rest[..len].matches('\n').count();
         rest = &rest[len..];
     }
-    (directives, parents)
+    (directives, blocks)
 }
 
 /// The word that the text begins with, and how much of the text it takes.
@@ -148,7 +168,7 @@ http { # proxy_method in a comment;
     include one.conf;
 }"#;
 
-    fn found(what: &str, around: bool) -> Option<Found> {
+    fn found(near: Near, what: &str, around: bool) -> Option<Found> {
         let mut read = |name: &str| {
             let text = match name {
                 "one.conf" => "proxy_set_header Cookie x;\n\ninclude two.conf;\ninclude one.conf;",
@@ -157,11 +177,12 @@ http { # proxy_method in a comment;
             };
             Some((format!("/etc/{name}"), text.to_owned()))
         };
-        find(TEXT, 10, &[what.to_owned()], around, &mut read)
+        find(TEXT, near, &[what.to_owned()], around, &mut read)
     }
 
     #[test]
     fn places() {
+        let found = |what: &str, around| found(Near::Line(10), what, around);
         let in_file = |file: &str, line| Some((Some(file.to_owned()), line));
         assert_eq!(found("proxy_set_header X-Forwarded-For", false), Some((None, 8)));
         assert_eq!(found("proxy_cache_valid", false), Some((None, 12)));
@@ -172,14 +193,29 @@ http { # proxy_method in a comment;
         {
             assert_eq!(found(what, false), None, "{what}");
         }
-        assert_eq!(find(TEXT, 9, &["proxy_cache_valid".to_owned()], true, &mut |_| None), None);
+        assert_eq!(
+            find(TEXT, Near::Line(9), &["proxy_cache_valid".to_owned()], true, &mut |_| None),
+            None
+        );
+    }
+
+    #[test]
+    fn places_in_blocks() {
+        let name = "proxy_set_header X-Real-IP";
+        assert_eq!(found(Near::Block(11), name, false), Some((None, 11)));
+        assert_eq!(found(Near::Block(6), name, false), None);
+        assert_eq!(found(Near::Block(6), "proxy_cache_valid", false), Some((None, 12)));
+        assert_eq!(found(Near::Block(11), "proxy_method", true), Some((None, 3)));
+        assert_eq!(found(Near::Block(7), "proxy_method", true), None);
     }
 
     proptest! {
         #[test]
         fn never_panics(text in "([{};#\"'\\\\ \n$a]|\\PC|clerk_proxy;)*", near in 0..9usize) {
             let around = near % 2 == 0;
-            find(&text, near, &["a".to_owned()], around, &mut |_| Some(("x".into(), text.clone())));
+            for near in [Near::Line(near), Near::Block(near)] {
+                find(&text, near, &["a".to_owned()], around, &mut |_| Some(("x".into(), text.clone())));
+            }
         }
     }
 }

@@ -56,6 +56,9 @@ impl Conflict {
     pub fn culprits(&self) -> (Vec<String>, bool) {
         match self {
             Self::OtherHandler { .. } => (HANDLERS.map(str::to_owned).to_vec(), false),
+            Self::NestedProxyPass { .. } | Self::UnverifiedBlock { .. } => {
+                (vec!["proxy_pass".to_owned()], false)
+            }
             Self::OwnedHeader { name, .. } => (vec![format!("proxy_set_header {name}")], false),
             Self::BesideCache { what } => (vec![what.clone()], true),
             Self::Inherited { directive } => (vec![(*directive).to_owned()], true),

@@ -1,5 +1,6 @@
 //! Reads the directives.
 
+use crate::configuration_text::Near;
 use crate::conflict::Conflict;
 use crate::directive::{parse_client_ip, parse_origin, parse_warm, ClerkProxy};
 use crate::error::Error;
@@ -76,7 +77,7 @@ fn clerk_proxy(cf: &mut ngx_conf_t) -> Result<(), Stop> {
     let fit = check_location(core, &line)?;
     if core.handler.is_some() {
         let conflict = Conflict::OtherHandler { location: location_name(core) };
-        return citation::cite(cf, cf.place(), Err(conflict.into()));
+        return citation::cite(cf, cf.place(), Near::Line, Err(conflict.into()));
     }
     core.handler = Some(handler::content_handler);
     if line.url.has_variables() {

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
+use crate::configuration_text::Near;
 use crate::conflict::Conflict;
 use crate::neighbour::Neighbour;
 use crate::nginx::base::ffi::ngx_conf_t;
@@ -32,7 +33,7 @@ pub fn finish(cf: &mut ngx_conf_t) -> Result<(), Stop> {
         }
         if !is_ours {
             let error = Conflict::OtherHandler { location: location_name(core) };
-            return cf.at(place, "", |cf| citation::cite(cf, place, Err(error.into())));
+            return cf.at(place, "", |cf| citation::cite(cf, place, Near::Line, Err(error.into())));
         }
         cf.at(place, "", |cf| {
             warn(cf, *level, proxy, &mut told);

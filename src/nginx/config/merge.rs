@@ -6,6 +6,7 @@
 
 use std::rc::Rc;
 
+use crate::configuration_text::Near;
 use crate::conflict::Conflict;
 use crate::directive::Effective;
 use crate::key_source::{Key, Source};
@@ -81,7 +82,7 @@ fn apply(
         let (line, written_here) = (&line, &here);
         let block = Block { stock, level, line, place, written_here, nested: None };
         let proxy = block.apply(cf, outer, &mut main.common.borrow_mut());
-        citation::cite(cf, place, proxy)
+        citation::cite(cf, place, Near::Line, proxy)
     })?;
     let applied = stock.written_in(level).within(outer);
     let zone = proxy.cache.as_ref().map(|cache| cache.zone.text().to_owned());
@@ -100,16 +101,16 @@ fn inherit(
     let Some(around) = &own.inside else { return Ok(None) };
     let core = level.core();
     let stock = around.cache.as_ref().map_or(around.delegate, |cache| cache.next);
+    let place = own.place.unwrap_or(around.place);
     if is_same(core.handler, stock) {
-        let location = around.location.clone();
-        return cf.at(around.place, "", |_| Err(Conflict::NestedProxyPass { location }.into()));
+        let conflict = Conflict::NestedProxyPass { location: around.location.clone() };
+        return cf.at(place, "", |cf| citation::cite(cf, place, Near::Block, Err(conflict.into())));
     }
     // `if` and `limit_except` are blocks of the same location.
     if core.noname() == 1 && core.handler.is_none() && outer.proxy.is_some() {
         own.proxy.clone_from(&outer.proxy);
         core.handler = Some(handler::content_handler);
     }
-    let place = own.place.unwrap_or(around.place);
     match (&outer.line, &outer.proxy) {
         (Some(line), Some(proxy)) if core.noname() == 0 && !earlier::answers_itself(cf, level) => {
             core.handler = Some(handler::content_handler);
@@ -135,7 +136,9 @@ fn apply_again(
     let nested = Nested { own: here, around: &around.applied, zone: around.zone.as_deref() };
     let place = around.written.place;
     let block = Block { stock, level, line, place, written_here, nested: Some(nested) };
-    let mut proxy = block.apply(cf, own.effective.as_deref(), &mut main.common.borrow_mut())?;
+    let proxy = block.apply(cf, own.effective.as_deref(), &mut main.common.borrow_mut());
+    let proxy = citation::cite(cf, own.place.unwrap_or(place), Near::Block, proxy);
+    let mut proxy = citation::cite(cf, place, Near::Line, proxy)?;
     proxy.unauthorized = Rc::clone(&other.unauthorized);
     let applied = stock.written_in(level).within(Some(&around.applied));
     let zone = proxy.cache.as_ref().map(|cache| cache.zone.text().to_owned());
@@ -173,8 +176,12 @@ pub fn complete(cf: &mut ngx_conf_t, _outer: &RequestConf, own: &RequestConf) ->
         let name = tls_context::unverified_upstream(stock, level);
         return match name.filter(|name| main.common.borrow().upstreams.verifies(name)) {
             Some(name) => {
-                let location = location_name(level.core());
-                Err(Conflict::UnverifiedBlock { name, location }.into())
+                let block = location_name(level.core());
+                let conflict = Conflict::UnverifiedBlock { name, location: block };
+                let place = location.place.unwrap_or(cf.place());
+                let cite =
+                    |cf: &mut _| citation::cite(cf, place, Near::Block, Err(conflict.into()));
+                cf.at(place, "", cite)
             }
             None => Ok(()),
         };

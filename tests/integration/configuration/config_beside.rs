@@ -60,7 +60,14 @@ fn other_handlers() {
         let message =
             "\"proxy_pass\" inside location \"/__clerk/\" would send the secret key of its \
                        \"clerk_proxy\" elsewhere, move it to a location of its own";
-        expect(&location(&nested), 5, message);
+        expect(&location(&nested), 6, message);
+        let nested = format!("{LINE}\n{block} {{\n\n proxy_pass\nhttp://127.0.0.1:1; }}");
+        expect(&location(&nested), 9, message);
+        let included = format!("{LINE}\n{block} {{ include own.conf; }}");
+        let config = location(&included).file("own.conf", "\nproxy_pass http://127.0.0.1:1;");
+        let place = format!("{}:2\n", config.folder.path().join("own.conf").display());
+        let (_, printed) = config.check();
+        assert!(printed.contains(&format!("{message} in {place}")), "{printed}");
     }
     good(&location(&format!("{LINE}\nlocation /__clerk/static/ {{ root html; }}")));
     good(&location(&format!("{LINE}\nlocation ~ ^/__clerk/v2 {{ {LINE} }}")));
@@ -87,6 +94,8 @@ fn headers_of_the_contract() {
         // Its own line is cited, and not that of the directive.
         expect(&location(&format!("{LINE}\nproxy_set_header {name} x;")), 6, &message);
         expect(&location(&format!("proxy_set_header {name} x;\n{LINE}")), 5, &message);
+        let nested = "location /__clerk/v1/ {\nlimit_rate 1k;\nproxy_set_header";
+        expect(&location(&format!("{LINE}\n{nested} {name} x; }}")), 8, &message);
         // In whatever file it stands.
         for lines in [format!("{LINE} include own.conf;"), format!("include own.conf; {LINE}")] {
             let own = format!("proxy_set_header Host x;\nproxy_set_header\n{name}\nx;");
