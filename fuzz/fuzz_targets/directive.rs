@@ -32,7 +32,7 @@ fn assert_fills(line: ClerkProxy) {
     }
 }
 
-/// Words are separated by single blanks; `KEY` in the text is a key.
+/// Words are separated by single spaces; `KEY` in the text is a key.
 fn words(text: &str) -> Vec<String> {
     text.replace("KEY", &format!("sk_live_{SECRET}")).split(' ').map(str::to_owned).collect()
 }

@@ -1,4 +1,4 @@
-//! Whatever a client sends: the upstream URI begins with a slash, holds no blank or control character and
+//! Whatever a client sends: the upstream URI begins with a slash, contains no space or control character and
 //! no dot segment, and is the very bytes sent wherever it is a slice of them.
 
 #![no_main]

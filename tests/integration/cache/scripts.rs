@@ -220,7 +220,7 @@ fn other_requests_for_scripts_are_never_kept() {
                 "{method}"
             );
         }
-        // A body changes what is asked for, and is no part of the key.
+        // A body changes the request and is not a part of the key.
         for body in
             ["Content-Length: 1\r\n\r\nx", "Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n"]
         {

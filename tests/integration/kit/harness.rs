@@ -86,7 +86,7 @@ pub fn has(name: &str) -> bool {
     TEXT.windows(name.len()).any(|bytes| bytes == name.as_bytes())
 }
 
-/// Whether it answers a `Host` that is no name with 400 itself, which only its version tells.
+/// Whether this version of nginx itself answers 400 to an invalid `Host`.
 pub fn refuses_odd_hosts() -> bool {
     let text = prints("-v");
     let version = text.split('/').nth(1).expect("a version");

@@ -47,8 +47,8 @@ pub fn clients_of(port: u16) -> Vec<u16> {
     ports
 }
 
-/// The network forgets all connections to this port that there are: their packets are lost from now on. New ones
-/// are none of these.
+/// Makes the network forget all present connections to this port: their packets are lost from now on, and those of new
+/// connections are not.
 pub fn forget(port: u16) {
     let ports: Vec<String> = clients_of(port).iter().map(u16::to_string).collect();
     assert!(!ports.is_empty(), "there is no connection to {port}");

@@ -28,7 +28,7 @@ pub enum Fault {
     Garbage,
     Slow,
     Unavailable,
-    /// There is no answer before nginx gives up.
+    /// It does not answer before nginx gives up.
     Silent,
 }
 

@@ -113,7 +113,7 @@ fn a_worker_without_descriptors() {
         reply.status
     };
 
-    // Who cannot be taken waits, who is taken and finds none left for the Frontend API is told so.
+    // A client waits until it is accepted. It gets an error if no descriptor is left for the Frontend API.
     thread::scope(|scope| {
         for _ in 0..CLIENTS {
             scope.spawn(|| get("/__clerk/held"));

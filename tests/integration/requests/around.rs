@@ -193,7 +193,7 @@ fn the_bare_prefix_is_proxied_and_not_redirected() {
         ("/outer/x", "root"),
     ] {
         let reply = nginx.get(target);
-        // There are no files.
+        // No file exists.
         let is_nested = target.starts_with("/outer/") && reply.status == 404;
         assert!(is_nested || reply.text() == text, "{target} {reply:?}");
     }

@@ -83,7 +83,7 @@ fn a_path_that_forges_a_line_of_the_log() {
     assert!(log.lines().all(|line| !line.starts_with(forged)) && !log.contains('\u{1b}'), "{log}");
 }
 
-/// Who answers for DNS can keep requests from the Frontend API, and gets none of them.
+/// Whoever controls DNS can keep requests from the Frontend API, but receives none of them.
 #[test]
 fn an_impostor_that_dns_leads_to() {
     let net = Subnet::new();
