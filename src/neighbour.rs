@@ -13,6 +13,8 @@ pub enum Neighbour {
     OfServer { directive: &'static str, path: String },
     /// Another location takes a path; `better` is the name that could have it.
     Taken { by: String, place: String, path: String, better: Option<String> },
+    /// Large headers of the server have less room than Clerk's need.
+    NarrowHeaders { size: usize },
     /// A line of the location that undoes a part of what `clerk_proxy` is for.
     Beside { line: String, effect: &'static str },
 }
@@ -41,6 +43,11 @@ impl fmt::Display for Neighbour {
                     None => f.write_str("that location behind this one"),
                 }
             }
+            Self::NarrowHeaders { size } => write!(
+                f,
+                "\"large_client_header_buffers\" for \"clerk_proxy\" has room for {size} bytes, and cookies and handshakes \
+                 of Clerk can need 16k, write \"large_client_header_buffers 4 16k\""
+            ),
             Self::Beside { line, effect } => {
                 write!(f, "\"{}\" beside \"clerk_proxy\" {effect}, remove it", shown(line))
             }

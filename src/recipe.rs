@@ -209,6 +209,9 @@ const CLERK_HEADERS: &[(&str, &str)] = &[
     ),
 ];
 
+/// One request header more where a server takes early data, which somebody may send again (RFC 8470).
+pub const EARLY_DATA: [&str; 2] = ["Early-Data", "$clerk_proxy_early_data"];
+
 /// Stock directives that add up: our words join the user's in the location.
 pub const LISTS: &[&str] = &["proxy_hide_header", "proxy_ignore_headers", "proxy_no_cache"];
 

@@ -46,8 +46,10 @@ mod requests {
     mod around;
     mod bodies;
     mod client_address;
+    mod early_data;
     mod forwarding;
     mod head;
+    mod large;
     mod parity;
     mod subrequests;
     mod threats;

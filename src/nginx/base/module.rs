@@ -5,9 +5,9 @@ use std::ptr;
 
 use crate::failure::Failure;
 use crate::nginx::base::ffi::{
-    ngx_conf_t, ngx_cycle_t, ngx_http_conf_ctx_t, ngx_http_core_module, ngx_http_core_srv_conf_t,
-    ngx_http_module, ngx_http_request_t, ngx_http_upstream_main_conf_t, ngx_http_upstream_module,
-    ngx_http_upstream_srv_conf_t, ngx_module_t,
+    ngx_conf_t, ngx_cycle_t, ngx_http_conf_ctx_t, ngx_http_core_main_conf_t, ngx_http_core_module,
+    ngx_http_core_srv_conf_t, ngx_http_module, ngx_http_request_t, ngx_http_upstream_main_conf_t,
+    ngx_http_upstream_module, ngx_http_upstream_srv_conf_t, ngx_module_t,
 };
 
 /// An http module.
@@ -83,6 +83,12 @@ pub unsafe trait Conf: Sized + 'static {
     fn read(cf: &ngx_conf_t) -> Result<&'static Self, Failure> {
         Self::of(cf).ok_or_else(|| Failure::Internal("no configuration of the module".to_owned()))
     }
+}
+
+// SAFETY: see `ngx_http_core_create_main_conf`.
+unsafe impl Conf for ngx_http_core_main_conf_t {
+    type Of = Core;
+    const REACH: Reach = Reach::Main;
 }
 
 // SAFETY: see `ngx_http_core_create_srv_conf`.

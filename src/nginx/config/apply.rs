@@ -38,6 +38,8 @@ pub struct Common {
     pub upstreams: Upstreams,
     /// The TLS contexts, by what they are made of.
     contexts: HashMap<Content, Shared>,
+    /// Whether a request comes as early data, where any server takes it.
+    pub early_data: Option<Rc<Expression>>,
 }
 
 /// One location with its `clerk_proxy` line.
@@ -92,7 +94,7 @@ impl Block<'_> {
         if zone.is_some() {
             cache_rules::check(self.stock, self.written_here)?;
         }
-        self.set_request_headers(cf, &values, &effective)?;
+        self.set_request_headers(cf, &values, &effective, common)?;
         self.take_reply_headers(cf, outer)?;
         self.set_lines(cf, &values, &effective, zone.is_some())?;
         // The settings of connections, now that the recipe is part of them.
@@ -129,6 +131,7 @@ impl Block<'_> {
             url: self.url(cf)?,
             key: self.key(cf)?,
             client_ip: self.client_ip(cf)?,
+            early_data: common.early_data.clone(),
             warm,
             streams: !self.stock.is_set(&effective, "proxy_request_buffering"),
             tls: line.origin.tls,

@@ -4,7 +4,7 @@ use crate::conflict::Conflict;
 use crate::neighbour::Neighbour;
 use crate::nginx::base::ffi::ngx_conf_t;
 use crate::nginx::base::parser::{ConfExt, Stop};
-use crate::nginx::config::apply::Block;
+use crate::nginx::config::apply::{Block, Common};
 use crate::nginx::stock::directives::ADDED;
 use crate::nginx::stock::settings::UserSettings;
 use crate::recipe;
@@ -19,6 +19,7 @@ impl Block<'_> {
         cf: &mut ngx_conf_t,
         values: &Values,
         effective: &UserSettings,
+        common: &Common,
     ) -> Result<(), Stop> {
         let here = self.nested.as_ref().map_or(self.written_here, |nested| nested.own);
         let own = self.stock.is_set(here, "proxy_set_header");
@@ -36,7 +37,8 @@ impl Block<'_> {
         }
         let has =
             |name: &str| own && user.iter().any(|(other, _)| other.eq_ignore_ascii_case(name));
-        for [name, value] in recipe::headers().filter(|[name, _]| !has(name)) {
+        let early_data = common.early_data.is_some().then_some(recipe::EARLY_DATA);
+        for [name, value] in recipe::headers().chain(early_data).filter(|[name, _]| !has(name)) {
             self.set(cf, "proxy_set_header", &[name, value], values)?;
         }
         Ok(())

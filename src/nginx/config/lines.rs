@@ -15,11 +15,14 @@ use crate::nginx::config::state::{Location, MainConf, Written};
 use crate::nginx::config::{citation, key, named};
 use crate::nginx::request::handler;
 use crate::nginx::stock::level::{has_expression, location_name, Level};
+use crate::nginx::stock::server::Server;
 use crate::warning::Warning;
 
 /// Remembers the `http` block: later callbacks cannot distinguish it from a server.
 pub fn preconfiguration(cf: &mut ngx_conf_t) -> Result<(), Stop> {
-    MainConf::read(cf)?.http.set(Level::of(cf));
+    let main = MainConf::read(cf)?;
+    main.http.set(Level::of(cf));
+    main.servers.set(Server::of(cf));
     Ok(())
 }
 

@@ -11,6 +11,7 @@ use crate::conflict::Conflict;
 use crate::directive::Effective;
 use crate::key_source::{Key, Source};
 use crate::neighbour::Neighbour;
+use crate::nginx::base::expression::Expression;
 use crate::nginx::base::ffi::ngx_conf_t;
 use crate::nginx::base::module::Conf;
 use crate::nginx::base::parser::{ConfExt, Stop, NO_MEMORY};
@@ -21,6 +22,7 @@ use crate::nginx::request::proxy::{Proxy, RequestConf};
 use crate::nginx::request::{filter, handler};
 use crate::nginx::stock::directives::Stock;
 use crate::nginx::stock::level::{self, is_same, location_name, Level};
+use crate::nginx::stock::server;
 use crate::nginx::stock::settings::UserSettings;
 use crate::nginx::stock::tls_context;
 use crate::nginx::upstream::blocks;
@@ -37,6 +39,11 @@ pub fn merge(cf: &mut ngx_conf_t, outer: &Location, own: &Location) -> Result<()
     }
     if main.stock.get().is_none() {
         let _ = main.stock.set(Stock::find(cf)?.into());
+        let http = main.servers.get().ok_or(NO_MEMORY)?;
+        if server::takes_early_data(cf, http)? {
+            let early = Expression::compile(cf, "$ssl_early_data")?;
+            main.common.borrow_mut().early_data = Some(Rc::new(early));
+        }
     }
     let Some(stock) = main.stock.get() else { return Ok(()) };
     if outer.effective.is_none() {
@@ -77,7 +84,11 @@ fn apply(
     let main = MainConf::read(cf)?;
     let Some(stock) = main.stock.get() else { return Ok(None) };
     let (place, outer) = (written.place, outer.effective.as_deref());
+    let http = main.servers.get().ok_or(NO_MEMORY)?;
     let proxy = cf.at(place, "", |cf| {
+        if let Some(size) = server::make_room(cf, http, &mut main.sized.borrow_mut())? {
+            cf.warn(&Neighbour::NarrowHeaders { size });
+        }
         let line = effective_with(cf, &written, &own.defaults)?;
         let (line, written_here) = (&line, &here);
         let block = Block { stock, level, line, place, written_here, nested: None };

@@ -13,6 +13,7 @@ use crate::nginx::config::apply::Common;
 use crate::nginx::request::proxy::Proxy;
 use crate::nginx::stock::directives::Stock;
 use crate::nginx::stock::level::Level;
+use crate::nginx::stock::server::Server;
 use crate::nginx::stock::settings::UserSettings;
 use crate::nginx::upstream::warm::Running;
 
@@ -21,6 +22,10 @@ use crate::nginx::upstream::warm::Running;
 pub struct MainConf {
     /// The `http` block itself.
     pub http: Cell<Option<Level>>,
+    /// What it says for all servers.
+    pub servers: Cell<Option<Server>>,
+    /// The servers whose large headers are too small, once that is said.
+    pub sized: RefCell<Vec<Server>>,
     /// Where the first `clerk_proxy` stands; without one nothing below happens.
     pub first: Cell<Option<Place>>,
     /// The stock directives, once they were looked up.

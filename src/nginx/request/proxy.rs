@@ -63,6 +63,8 @@ pub struct Proxy {
     pub key: Option<Expression>,
     /// The client's address, if it is not that of the connection.
     pub client_ip: Option<(Form, Expression)>,
+    /// Whether a request comes as early data, where any server takes it.
+    pub early_data: Option<Rc<Expression>>,
     /// The implicit upstream whose connections can be kept ready, and how many.
     pub warm: Option<(String, usize)>,
     /// Whether TLS is spoken with the Frontend API.

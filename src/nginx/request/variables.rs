@@ -11,7 +11,7 @@ use crate::nginx::base::ffi::{
 use crate::nginx::base::parser::{ConfExt, Stop, NO_MEMORY};
 use crate::nginx::base::pool::Pool;
 use crate::nginx::base::status::{ERROR, OK};
-use crate::nginx::base::{expression, guard, request};
+use crate::nginx::base::{expression, guard, headers, request};
 use crate::nginx::request::proxy::{self, Proxy};
 use crate::nginx::request::{cache, uri};
 use crate::upstream_uri::UpstreamUri;
@@ -26,13 +26,14 @@ type Value = (*const u8, usize);
 type Find = fn(&mut ngx_http_request_t, &Proxy) -> Option<Value>;
 
 /// The variables and their values.
-const VARIABLES: [(&str, Find); 5] = [
+const VARIABLES: [(&str, Find); 6] = [
     (URI, |r, proxy| bytes(r, &uri::of(r, proxy)?)),
     ("clerk_proxy_client_ip", address),
     ("clerk_proxy_cache", |r, proxy| cache::zone(r, proxy).map(text)),
     ("clerk_proxy_no_cache", |r, proxy| cache::must_not_keep(r, proxy).then(|| text(b"1"))),
     // What is looked for in place of what an outer `sub_filter` names.
     ("clerk_proxy_empty", |_, _| None),
+    ("clerk_proxy_early_data", |r, proxy| is_early(r, proxy).then(|| text(b"1"))),
 ];
 
 /// Defines the variables.
@@ -60,6 +61,12 @@ unsafe extern "C" fn get(
         // SAFETY: nginx hands a getter the value to fill.
         fill(unsafe { &mut *value }, found)
     })
+}
+
+/// Whether a request may be one that somebody sends again: to this nginx, or, as an edge says, to that.
+fn is_early(r: &mut ngx_http_request_t, proxy: &Proxy) -> bool {
+    let here = proxy.early_data.as_ref().and_then(|early| early.value(r));
+    here == Some(b"1") || headers::is_in_request(r, "Early-Data")
 }
 
 /// A text that lives as long as the request.

@@ -9,5 +9,6 @@ pub mod level;
 pub mod location_tree;
 pub mod regex;
 pub mod rewrite;
+pub mod server;
 pub mod settings;
 pub mod tls_context;
