@@ -85,4 +85,5 @@ mod nginx;
 mod inside {
     mod bit_fields;
     mod layers;
+    mod sharing;
 }

@@ -33,7 +33,7 @@ macro_rules! filled {
 fn in_use() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     filled! {
         ngx_buf_t: set_last_buf set_last_in_chain set_temporary;
-        ngx_event_t: set_cancelable set_ready set_timer_set;
+        ngx_event_t: set_cancelable set_ready set_timedout set_timer_set;
         ngx_http_core_loc_conf_t: set_exact_match set_named set_noname set_noregex;
         ngx_http_headers_in_t: set_chunked;
         ngx_http_request_t: set_http_major set_http_minor set_valid_unparsed_uri;
@@ -56,8 +56,9 @@ fn folder(variable: &str) -> PathBuf {
 fn called() -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     for (_, text) in sources("src/nginx") {
-        // A connection has a field of this name, too.
-        let text = text.replace("(*u).peer.set_log_error(", "");
+        // A connection has fields of these names, too.
+        let others = ["(*u).peer.set_log_error(", "(*event).set_timedout(", "(*event).timedout("];
+        let text = others.into_iter().fold(text, |text, other| text.replace(other, ""));
         for (at, _) in text.match_indices('.') {
             let rest = &text[at + 1..];
             let end = rest.find(|c: char| c != '_' && !c.is_ascii_alphanumeric());

@@ -6,6 +6,7 @@
 /// What tests are made of: nginx, stand-ins of the Frontend API and of what is around it, checks.
 mod kit {
     pub mod assert;
+    pub mod c;
     pub mod dns_server;
     pub mod documents;
     pub mod domains;
@@ -99,6 +100,7 @@ mod cache {
 
 /// nginx's processes: reloads, upgrades, workers that end or run short of something.
 mod processes {
+    mod beside;
     mod loaded;
     mod other_nginx;
     mod panics;

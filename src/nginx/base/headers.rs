@@ -71,6 +71,9 @@ pub fn drop_from_request(
     r: &mut ngx_http_request_t,
     is_meant: impl Fn(&[u8], &[u8]) -> bool,
 ) -> Option<()> {
+    if !pairs(&r.headers_in.headers).any(|(name, value)| is_meant(name, value)) {
+        return Some(());
+    }
     let count = parts(&r.headers_in.headers).map(|part| part.len()).sum::<usize>();
     let all = parts(&r.headers_in.headers).flatten().map(|element| *element);
     let all = all.filter(|one| !is_meant(one.key.as_bytes(), one.value.as_bytes()));

@@ -1,9 +1,9 @@
 //! The system's CA certificates, with which the Frontend API is verified.
 
-use std::env;
 use std::path::Path;
 
 use crate::failure::Failure;
+use crate::nginx::base::environment;
 use crate::nginx::config::apply::Block;
 use crate::recipe::CA_BUNDLES;
 
@@ -16,7 +16,8 @@ impl Block<'_> {
             return Ok(String::new());
         }
         // As in OpenSSL, the variable replaces all other places.
-        let named = env::var("SSL_CERT_FILE").ok();
+        let named = environment::get("SSL_CERT_FILE");
+        let named = named.and_then(|path| String::from_utf8(path.to_vec()).ok());
         let places = match &named {
             Some(path) => &[path.as_str()][..],
             None => CA_BUNDLES,

@@ -1,8 +1,6 @@
 //! Reads the secret key. The process that does this is the one that reads the configuration: the master.
 
-use std::env;
 use std::fs;
-use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
@@ -10,6 +8,7 @@ use zeroize::Zeroizing;
 
 use crate::error::Error;
 use crate::key_source::{Key, Source};
+use crate::nginx::base::environment;
 use crate::nginx::base::ffi::{ngx_conf_full_name, ngx_conf_t};
 use crate::nginx::base::parser::{ConfExt, Stop, NO_MEMORY};
 use crate::nginx::base::process;
@@ -63,7 +62,7 @@ pub fn read(cf: &mut ngx_conf_t, directive: &'static str, source: &Source) -> Re
 }
 
 fn from_environment(name: &str, missing: KeyFault) -> Result<Zeroizing<Vec<u8>>, KeyFault> {
-    env::var_os(name).map(|value| Zeroizing::new(value.into_vec())).ok_or(missing)
+    environment::get(name).ok_or(missing)
 }
 
 fn read_file(path: &str) -> Result<Zeroizing<Vec<u8>>, KeyFault> {

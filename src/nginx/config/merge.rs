@@ -21,7 +21,7 @@ use crate::nginx::config::{advice, citation, earlier, key, lines, locations, nam
 use crate::nginx::request::proxy::{Proxy, RequestConf};
 use crate::nginx::request::{filter, handler};
 use crate::nginx::stock::directives::Stock;
-use crate::nginx::stock::level::{self, is_same, location_name, Level};
+use crate::nginx::stock::level::{self, is_same, location_name, Context, Level};
 use crate::nginx::stock::server;
 use crate::nginx::stock::settings::UserSettings;
 use crate::nginx::stock::tls_context;
@@ -215,10 +215,10 @@ pub fn complete(cf: &mut ngx_conf_t, _outer: &RequestConf, own: &RequestConf) ->
     }
     proxy.context.map_or(Ok(()), |context| context.complete(level))?;
     if let Some((upstream, count)) = &proxy.warm {
-        // TLS has no sendfile, see `Attempt::note_sendfile`.
+        // TLS has no sendfile, see `StandIn::note_sendfile`.
         let possible = !proxy.tls || level.core().sendfile != 1;
-        let conf = stock.proxy.of(level);
-        let wanted = Wanted { count: *count, level, conf, tls: proxy.tls, possible };
+        let (context, conf) = (Context::read(cf)?, stock.proxy.of(level));
+        let wanted = Wanted { count: *count, context, conf, tls: proxy.tls, possible };
         blocks::keep_warm(cf, upstream, wanted, possible);
     }
     if level.core().noname() == 0 {

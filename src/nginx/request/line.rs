@@ -23,7 +23,15 @@ pub fn put_uri(r: &mut ngx_http_request_t, proxy: &Proxy) -> Option<()> {
         let u: *mut ngx_http_upstream_t = r.upstream;
         let head = (*(*u).request_bufs).buf;
         let (method, old) = ((*head).pos, (*u).uri);
-        let method_len = old.data.addr() - method.addr();
+        let method_len = old.data.addr().wrapping_sub(method.addr());
+        // Another module may have written another request there; that is none to put anything into.
+        let room = (*head).last.addr().wrapping_sub(method.addr());
+        let known = (1..=room).contains(&method_len)
+            && old.len <= room - method_len
+            && *old.data.sub(1) == b' ';
+        if !known {
+            return None;
+        }
         let start = if let Some(shorter) = old.len.checked_sub(len) {
             // In place; the end stays where it is.
             let start = method.add(shorter);

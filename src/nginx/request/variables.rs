@@ -86,8 +86,16 @@ fn fill(value: &mut ngx_http_variable_value_t, found: Option<Value>) -> ngx_int_
     let missing = u32::from(found.is_none());
     let Some(len) = u32::try_from(len).ok().filter(|&len| len < VALID) else { return ERROR };
     let word = if missing == 0 { len | VALID | NO_CACHEABLE } else { NOT_FOUND | NO_CACHEABLE };
-    // SAFETY: the length and the flags are the first word (ngx_variable_value_t).
-    unsafe { std::ptr::from_mut(value).cast::<u32>().write(word) };
+    if cfg!(target_endian = "little") {
+        // SAFETY: the length and the flags are the first word (ngx_variable_value_t).
+        unsafe { std::ptr::from_mut(value).cast::<u32>().write(word) };
+    } else {
+        value.set_len(len);
+        value.set_escape(0);
+        value.set_no_cacheable(1);
+        value.set_valid(1 - missing);
+        value.set_not_found(missing);
+    }
     // nginx only reads what it points to.
     value.data = data.cast_mut();
     debug_assert_eq!((value.len(), value.not_found()), (len, missing));

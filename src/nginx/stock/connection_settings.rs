@@ -9,11 +9,10 @@ pub type Content = Vec<(&'static str, Vec<u8>)>;
 /// Whether the directive affects how a connection is made. Locations share connections and their TLS sessions only if
 /// all of these agree.
 pub fn is_of_connection(name: &str) -> bool {
-    const OTHERS: &[&str] = &["proxy_bind", "proxy_http_version"];
-    // Those of QUIC are Angie's.
-    const KINDS: &[&str] = &["proxy_http3_", "proxy_quic_", "proxy_socket_"];
+    // Those of newer nginx and of forks begin like this, too.
+    const KINDS: &[&str] = &["proxy_http", "proxy_quic_", "proxy_socket_"];
     is_of_tls(name)
-        || OTHERS.contains(&name)
+        || name == "proxy_bind"
         || KINDS.iter().any(|beginning| name.starts_with(beginning))
 }
 
@@ -50,6 +49,8 @@ pub fn can_wait(connection: &Content) -> bool {
         // HTTP/2 begins with a preface; HTTP/1.0 keeps no connection.
         "proxy_http_version" => content.starts_with(&1001_usize.to_ne_bytes()),
         "proxy_bind" => content.is_empty(),
-        _ => !name.starts_with("proxy_ssl_") || !content.contains(&b'$'),
+        "proxy_socket_keepalive" => true,
+        // Connections that are kept ready know nothing of the rest.
+        _ => name.starts_with("proxy_ssl_") && !content.contains(&b'$'),
     })
 }

@@ -5,8 +5,8 @@ use std::ptr::{self, NonNull};
 
 use crate::failure::Failure;
 use crate::nginx::base::ffi::{
-    ngx_conf_t, ngx_http_core_loc_conf_t, ngx_http_core_srv_conf_t, ngx_http_handler_pt,
-    ngx_http_request_t,
+    ngx_conf_t, ngx_http_conf_ctx_t, ngx_http_core_loc_conf_t, ngx_http_core_srv_conf_t,
+    ngx_http_handler_pt, ngx_http_request_t,
 };
 use crate::nginx::base::module::{Conf, Core, HasConfs, HttpModule, Reach};
 
@@ -23,11 +23,6 @@ impl Level {
     /// The block that is parsed or merged now.
     pub fn read(cf: &ngx_conf_t) -> Result<Self, Failure> {
         Self::of(cf).ok_or_else(|| Failure::Internal("no block".to_owned()))
-    }
-
-    /// Puts a request into the block.
-    pub fn enter(self, r: &mut ngx_http_request_t) {
-        r.loc_conf = self.0.as_ptr();
     }
 
     /// The core module's configuration of this block.
@@ -67,6 +62,30 @@ impl HasConfs for Level {
 pub fn server_name(cf: &ngx_conf_t) -> Result<String, Failure> {
     let name = ngx_http_core_srv_conf_t::read(cf)?.server_name;
     Ok(String::from_utf8_lossy(name.as_bytes()).into_owned())
+}
+
+/// A block together with the server and the `http` block around it.
+#[derive(Clone, Copy)]
+pub struct Context(ngx_http_conf_ctx_t);
+
+impl Context {
+    /// That of the block that is parsed or merged now.
+    pub fn read(cf: &ngx_conf_t) -> Result<Self, Failure> {
+        // SAFETY: inside `http {}` nginx keeps this structure in `ctx`.
+        let context = unsafe { cf.ctx.cast::<ngx_http_conf_ctx_t>().as_ref() };
+        context.copied().map(Self).ok_or_else(|| Failure::Internal("no block".to_owned()))
+    }
+
+    /// Puts a request into the block.
+    pub fn enter(&self, r: &mut ngx_http_request_t) {
+        (r.main_conf, r.srv_conf, r.loc_conf) =
+            (self.0.main_conf, self.0.srv_conf, self.0.loc_conf);
+    }
+
+    /// As nginx has it.
+    pub fn as_ptr(&mut self) -> *mut ngx_http_conf_ctx_t {
+        &raw mut self.0
+    }
 }
 
 /// The name as written behind `location`.

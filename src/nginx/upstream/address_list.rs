@@ -12,6 +12,7 @@ use crate::nginx::base::plain::Plain;
 use crate::nginx::base::pool::{OwnedPool, Pool};
 use crate::nginx::base::process;
 use crate::nginx::base::status::OK;
+use crate::nginx::base::symbols::find;
 
 /// One list of addresses, in its own pool.
 pub struct List {
@@ -160,14 +161,12 @@ unsafe fn free_session(session: *mut std::ffi::c_void) {
     if session.is_null() {
         return;
     }
-    // By name, since an nginx without TLS, which never has a session, has no such function.
-    // SAFETY: where there is a session, the function of this type has made it.
+    // SAFETY: where there is a session, the function of this type has made it. An nginx that does not export the one
+    // that frees it keeps the session.
     unsafe {
-        let free = libc::dlsym(libc::RTLD_DEFAULT, c"SSL_SESSION_free".as_ptr());
-        if !free.is_null() {
-            mem::transmute::<*mut std::ffi::c_void, unsafe extern "C" fn(*mut std::ffi::c_void)>(
-                free,
-            )(session);
+        if let Some(free) = find::<unsafe extern "C" fn(*mut std::ffi::c_void)>(c"SSL_SESSION_free")
+        {
+            free(session);
         }
     }
 }

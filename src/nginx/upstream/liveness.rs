@@ -174,13 +174,10 @@ unsafe extern "C" fn get(pc: *mut ngx_peer_connection_t, data: *mut c_void) -> n
         let status = original(peer, data);
         (watcher, peer, status)
     };
-    if status != NGX_DONE as ngx_int_t {
-        return status;
-    }
     guard::process("choice of a connection", status, || {
-        // The connection comes from keepalive, which has let go of it.
-        let distrusted =
-            Connection::of(peer).filter(|c| watcher.failed || watcher.suspects.contain(*c));
+        // One that is kept comes from keepalive, which has let go of it.
+        let kept = Connection::of(peer).filter(|_| status == NGX_DONE as ngx_int_t);
+        let distrusted = kept.filter(|c| watcher.failed || watcher.suspects.contain(*c));
         if !distrusted.is_some_and(tls_client::close) {
             return status;
         }

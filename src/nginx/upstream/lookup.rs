@@ -5,7 +5,7 @@ use std::mem;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ptr;
 use std::sync::mpsc::{self, Receiver, TryRecvError};
-use std::thread::{self, Scope, ScopedJoinHandle};
+use std::thread;
 
 /// The addresses, in order and each once, or why there are none.
 pub type Answer = Result<Vec<IpAddr>, String>;
@@ -18,9 +18,10 @@ impl Lookup {
     /// Starts a lookup.
     pub fn start(name: String) -> Result<Self, String> {
         let (sender, receiver) = mpsc::channel();
-        // Signals must reach nginx's thread: its handlers interrupt the wait for events.
+        // Signals must reach nginx's thread: its handlers interrupt the wait for events, or for this one.
         let _blocked = BlockedSignals::new();
-        let thread = thread::Builder::new().stack_size(256 * 1024);
+        // The libraries that nsswitch.conf names may need it. Unused pages take no memory.
+        let thread = thread::Builder::new().stack_size(1024 * 1024);
         // The receiver is gone if the configuration is.
         let body = move || drop(sender.send(now(&name)));
         thread.spawn(body).map_err(|error| error.to_string())?;
@@ -39,23 +40,16 @@ impl Lookup {
 
 /// Looks names up at the same time and waits for all answers.
 pub fn all(names: &[&str]) -> Vec<Answer> {
-    let _blocked = BlockedSignals::new();
     let mut answers = Vec::new();
     for some in names.chunks(64) {
-        answers.extend(thread::scope(|scope| {
-            let threads: Vec<_> = some.iter().map(|&name| (name, start(scope, name))).collect();
-            let answer = |(name, thread): (_, Option<ScopedJoinHandle<Answer>>)| {
-                thread.and_then(|thread| thread.join().ok()).unwrap_or_else(|| now(name))
-            };
-            threads.into_iter().map(answer).collect::<Vec<_>>()
-        }));
+        let lookups: Vec<_> = some.iter().map(|name| Lookup::start((*name).to_owned())).collect();
+        for (lookup, name) in lookups.into_iter().zip(some) {
+            // Where this system has no thread left, without one.
+            let answer = lookup.ok().and_then(|lookup| lookup.0.recv().ok());
+            answers.push(answer.unwrap_or_else(|| now(name)));
+        }
     }
     answers
-}
-
-/// Starts a thread, if the system allows one more.
-fn start<'a>(scope: &'a Scope<'a, '_>, name: &'a str) -> Option<ScopedJoinHandle<'a, Answer>> {
-    thread::Builder::new().spawn_scoped(scope, || now(name)).ok()
 }
 
 /// Looks a name up and waits for the answer.

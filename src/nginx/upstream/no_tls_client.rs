@@ -1,5 +1,6 @@
 //! TLS towards a server in an nginx that was built without it: there is none.
 
+use crate::nginx::base::connection::Connection;
 use crate::nginx::base::ffi::{ngx_connection_t, ngx_http_upstream_conf_t};
 
 /// There is no value of this type.
@@ -30,9 +31,15 @@ impl TlsClient {
     ) -> Result<(), String> {
         match *self {}
     }
+}
 
-    /// Never called.
-    pub unsafe fn end(&self, _c: *mut ngx_connection_t) {
-        match *self {}
-    }
+/// It never is.
+pub fn is_spoken(_c: Connection) -> bool {
+    false
+}
+
+/// Closes a connection to a server that nobody uses any more, which is done.
+pub fn close(c: Connection) -> bool {
+    c.finish();
+    true
 }

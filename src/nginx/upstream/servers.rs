@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::ptr;
 use std::rc::Rc;
 
+use crate::nginx::base::connection::Connection;
 use crate::nginx::base::ffi::{
     ngx_http_request_t, ngx_http_upstream_init_peer_pt, ngx_http_upstream_rr_peers_t,
     ngx_http_upstream_srv_conf_t, ngx_int_t, ngx_msec_t, ngx_uint_t,
@@ -149,6 +150,13 @@ pub fn want(upstream: &ngx_http_upstream_srv_conf_t) {
     }
 }
 
+/// Whether a kept connection to the upstream may be dead.
+pub fn distrusts(upstream: &ngx_http_upstream_srv_conf_t, connection: Connection) -> bool {
+    let peers = SrvConf::of(upstream).map(|conf| conf.peers.borrow());
+    let peers = peers.as_ref().and_then(|peers| peers.as_ref());
+    peers.is_some_and(|peers| peers.suspects.contain(connection))
+}
+
 /// How many addresses an upstream has.
 pub fn addresses(upstream: &ngx_http_upstream_srv_conf_t) -> u32 {
     let peers = SrvConf::of(upstream).map(|conf| conf.peers.borrow());
@@ -159,6 +167,8 @@ pub fn addresses(upstream: &ngx_http_upstream_srv_conf_t) -> u32 {
 /// What a request uses until it ends.
 struct Use {
     request: *mut ngx_http_request_t,
+    /// How many servers an earlier upstream of the request has tried, before an `error_page` led here.
+    first: usize,
     followed: Option<Followed>,
     /// Those of an implicit upstream.
     peers: *mut ngx_http_upstream_rr_peers_t,
@@ -171,7 +181,7 @@ impl Drop for Use {
     fn drop(&mut self) {
         // SAFETY: nginx drops it with the request's pool, before it frees any memory of that.
         let r = unsafe { &*self.request };
-        if !connection_failed(r) {
+        if !connection_failed(r, self.first) {
             return;
         }
         // A session may be why: nginx keeps that of a TLS 1.2 handshake before it verifies the certificate,
@@ -184,13 +194,15 @@ impl Drop for Use {
     }
 }
 
-/// Whether a server of the request could not be reached.
-fn connection_failed(r: &ngx_http_request_t) -> bool {
-    // nginx sets the time once the connection is there, with TLS if there is any. Angie sets it without TLS also where
-    // there is none; no byte was sent then.
-    request::states(r).iter().any(|state| {
+/// Whether a server of the request could not be reached, of those that were tried from this one on.
+fn connection_failed(r: &ngx_http_request_t, first: usize) -> bool {
+    // nginx sets the time once the connection is there, with TLS if there is any, and the status if there is none. Both
+    // are missing if the client leaves meanwhile. Angie sets the time without TLS also where there is no connection; no
+    // byte was sent then.
+    request::states(r).iter().skip(first).any(|state| {
         let unsent = state.header_time == ngx_msec_t::MAX && state.bytes_sent == 0;
-        !state.peer.is_null() && (state.connect_time == ngx_msec_t::MAX || unsent)
+        let unconnected = state.connect_time == ngx_msec_t::MAX || unsent;
+        !state.peer.is_null() && unconnected && state.status != 0
     })
 }
 
@@ -230,8 +242,10 @@ unsafe extern "C" fn init_peer(
             Owner::User { .. } => ptr::null_mut(),
         };
         let watcher = Watcher::new(r, peers.suspects.clone());
-        let busy = conf.traffic.begin();
-        let held = Use { request: r, followed, peers: own, watcher, _list: list, _busy: busy };
+        let first = request::states(r).len();
+        let (busy, list) = (conf.traffic.begin(), list);
+        let held =
+            Use { request: r, first, followed, peers: own, watcher, _list: list, _busy: busy };
         let Some(held) = Pool::from(&*r).keep(held) else { return ERROR };
         prepared = Some((peers.original, tries, Some(ptr::from_mut(held))));
         OK

@@ -1,8 +1,7 @@
 //! TLS towards a server, by functions of the running nginx that are looked up by name: an nginx without TLS can load
 //! this module, too.
 
-use std::ffi::{c_int, c_long, c_void, CStr, CString};
-use std::mem;
+use std::ffi::{c_int, c_long, c_void, CString};
 use std::net::IpAddr;
 
 use crate::nginx::base::connection::Connection;
@@ -11,6 +10,7 @@ use crate::nginx::base::ffi::{
     NGX_AGAIN, NGX_SSL_BUFFER, NGX_SSL_CLIENT,
 };
 use crate::nginx::base::status::OK;
+use crate::nginx::base::symbols::find;
 
 /// `SSL_CTRL_SET_TLSEXT_HOSTNAME` and `TLSEXT_NAMETYPE_host_name`, of which OpenSSL makes a macro.
 const SET_HOST_NAME: (c_int, c_long) = (55, 0);
@@ -132,28 +132,21 @@ impl TlsClient {
     }
 }
 
+/// Whether TLS is spoken on the connection.
+pub fn is_spoken(c: Connection) -> bool {
+    !c.get().ssl.is_null()
+}
+
 /// Closes a connection to a server that nobody uses any more; false, and nothing done, where it speaks TLS and nginx
 /// does not export what ends that.
 pub fn close(c: Connection) -> bool {
-    if !c.get().ssl.is_null() {
+    if is_spoken(c) {
         let Some(tls) = TlsClient::of_nginx() else { return false };
         // SAFETY: the connection is open.
         unsafe { tls.end(c.as_ptr()) };
     }
     c.finish();
     true
-}
-
-/// # Safety
-///
-/// `F` is the type of the function of this name.
-unsafe fn find<F>(name: &CStr) -> Option<F> {
-    const { assert!(size_of::<F>() == size_of::<*mut c_void>()) };
-    // SAFETY: promised by the caller; a function has the size of a pointer.
-    unsafe {
-        let found = libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr());
-        (!found.is_null()).then(|| mem::transmute_copy(&found))
-    }
 }
 
 /// The name that the certificate must carry: that of the settings, without a port.

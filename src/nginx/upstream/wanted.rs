@@ -1,7 +1,7 @@
 //! The connections that are kept ready for an upstream.
 
 use crate::nginx::base::ffi::ngx_http_upstream_conf_t;
-use crate::nginx::stock::level::Level;
+use crate::nginx::stock::level::Context;
 
 /// The connections of one upstream that are kept ready.
 #[derive(Clone, Copy)]
@@ -9,7 +9,7 @@ pub struct Wanted {
     /// How many connections a worker keeps.
     pub count: usize,
     /// A location that uses the upstream.
-    pub level: Level,
+    pub context: Context,
     /// Its settings for upstreams; those of all such locations agree.
     pub conf: *mut ngx_http_upstream_conf_t,
     /// Whether TLS is spoken.

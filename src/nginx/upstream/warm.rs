@@ -7,6 +7,7 @@
 //! A page asks for a script, and then for two or three things at once. Therefore the timer also fires as soon as more
 //! requests than before are in progress. What they took is made again, up to twice the number that is kept ready.
 
+use std::ffi::c_long;
 use std::mem;
 use std::ptr::{self, NonNull};
 
@@ -17,9 +18,10 @@ use crate::nginx::base::ffi::{
 };
 use crate::nginx::base::timer::Timer;
 use crate::nginx::base::{guard, log, process};
-use crate::nginx::upstream::attempt::{Attempt, Begun, Callbacks};
+use crate::nginx::upstream::attempt::{Attempt, Begun, Callbacks, LATE};
 use crate::nginx::upstream::blocks::{self, Block};
 use crate::nginx::upstream::servers;
+use crate::nginx::upstream::tls_client::TlsClient;
 use crate::nginx::upstream::traffic::Traffic;
 use crate::nginx::upstream::wanted::Wanted;
 
@@ -29,10 +31,17 @@ const INTERVAL: ngx_msec_t = 5_000;
 const NO_ADDRESS: ngx_msec_t = 500;
 /// The delay after a connection failed or was closed early, while there are untried addresses.
 const OTHER_ADDRESS: ngx_msec_t = 10;
+/// The delay after a connection that is still on its way, while there are untried addresses.
+const SLOW: ngx_msec_t = LATE + LATE / 3;
 /// The first delay after all addresses were tried; it doubles each time.
 const SHORTEST: ngx_msec_t = 1_000;
 /// The longest delay.
 const LONGEST: ngx_msec_t = 300_000;
+
+extern "C" {
+    /// What nginx gives a seed of its own in each worker. musl's `rand` has none.
+    fn random() -> c_long;
+}
 
 /// The warm connections of one upstream in one worker.
 pub struct Warm {
@@ -46,7 +55,9 @@ pub struct Warm {
     under_way: Vec<Attempt>,
     /// When to look next.
     next: ngx_msec_t,
-    /// How many connections in a row failed or were closed before the next check.
+    /// How many checks in a row missed connections, which had failed or were closed early.
+    missing: u32,
+    /// How many connections in a row failed.
     failures: u32,
     told: bool,
 }
@@ -69,7 +80,7 @@ impl Warm {
         let mut quiet = unsafe { *cycle.log };
         (quiet.log_level, quiet.handler, quiet.data, quiet.action) =
             (0, None, ptr::null_mut(), ptr::null_mut());
-        let (under_way, next, failures, told) = (Vec::new(), now(), 0, false);
+        let (under_way, next, missing, failures, told) = (Vec::new(), now(), 0, 0, false);
         let cycle_address = ptr::from_ref(cycle);
         let warm = NonNull::from(Box::leak(Box::new(Self {
             upstream,
@@ -80,6 +91,7 @@ impl Warm {
             quiet,
             under_way,
             next,
+            missing,
             failures,
             told,
         })));
@@ -100,16 +112,16 @@ impl Warm {
     /// Sets the timer to the earliest time.
     fn arm(&mut self) {
         let deadlines = self.under_way.iter().map(|attempt| attempt.deadline);
-        let first = deadlines.reduce(|one, other| if is_before(one, other) { one } else { other });
+        let earlier = |one, other| if is_before(other, one) { other } else { one };
+        let first = deadlines.fold(self.next, earlier);
         if let Some(timer) = &mut self.timer {
-            // The next look waits for what is under way.
-            timer.set(first.unwrap_or(self.next));
+            timer.set(first);
         }
     }
 
     /// Looks once the request that has just begun has its connection, unless the server is left alone.
     fn hurry(&mut self) {
-        if self.failures == 0 {
+        if self.missing == 0 {
             self.next = now();
             self.arm();
         }
@@ -124,35 +136,47 @@ impl Warm {
             .into_iter()
             .partition(|attempt| !is_before(now, attempt.deadline));
         self.under_way = under_way;
-        for attempt in over {
+        for mut attempt in over {
             match attempt.expire() {
-                Ok(()) => {
-                    let text = format!("a connection to {} is ready", self.name());
-                    log::log(NGX_LOG_INFO, &text);
-                }
+                Ok(()) => self.keep(attempt),
                 Err(why) => self.failed(&why),
             }
         }
-        if self.under_way.is_empty() && !is_before(now, self.next) {
+        if !is_before(now, self.next) {
             self.look();
         }
         self.arm();
     }
 
-    /// Checks what keepalive has, and makes what is missing.
+    /// Gives a new connection to keepalive.
+    fn keep(&mut self, attempt: Attempt) {
+        if attempt.keep() {
+            self.failures = 0;
+            // This address was tried in place of others, which count as failed: requests try them last.
+            self.under_way.retain(|attempt| !attempt.is_late());
+            log::log(NGX_LOG_INFO, &format!("a connection to {} is ready", self.name()));
+        }
+    }
+
+    /// Checks what keepalive has, and makes what is missing. It tries other addresses in place of late ones.
     fn look(&mut self) {
         self.next = now().wrapping_add(INTERVAL);
         let in_use = self.traffic.look();
         let count = self.wanted.count.min((2 * self.wanted.count).saturating_sub(in_use));
         let mut ready = Vec::new();
-        while ready.len() + self.under_way.len() < count {
+        let late = self.under_way.len().min(self.addresses() as usize - 1);
+        let mut missing = false;
+        while ready.len() + self.under_way.len() < count + late {
             let owner = ptr::from_mut(self).cast();
             let upstream = self.upstream.get();
             match Attempt::begin(upstream, &self.wanted, &raw mut self.quiet, owner, CALLBACKS) {
                 Begun::Ready(attempt) => ready.push(attempt),
+                Begun::Suspect => {}
+                // The previous connection has failed, was closed, or is in use.
                 Begun::UnderWay(attempt) => {
-                    // The previous connection has failed, was closed, or is in use.
-                    if in_use == 0 {
+                    if in_use > 0 {
+                        self.next = now().wrapping_add(SLOW);
+                    } else if !mem::replace(&mut missing, true) {
                         self.later();
                     }
                     self.under_way.push(attempt);
@@ -162,36 +186,45 @@ impl Warm {
                     break;
                 }
                 Begun::Failed(why) => {
+                    if !mem::replace(&mut missing, true) {
+                        self.later();
+                    }
                     self.failed(&why);
                     break;
                 }
             }
         }
-        if ready.len() == count && count > 0 {
-            self.failures = 0;
+        if ready.len() >= count && count > 0 {
+            (self.missing, self.failures) = (0, 0);
             if mem::take(&mut self.told) {
                 let text = format!("connections to {} are kept ready again", self.name());
                 log::log(NGX_LOG_NOTICE, &text);
             }
         }
-        ready.into_iter().for_each(Attempt::keep);
+        for attempt in ready {
+            attempt.keep();
+        }
     }
 
-    /// Counts a missing connection and sets the next check; the delay grows with the count.
+    /// Counts a check that missed connections and sets the next one; the delay grows with the count.
     fn later(&mut self) {
-        self.failures = self.failures.saturating_add(1);
-        let wait = match self.failures.checked_sub(self.addresses()) {
-            None => OTHER_ADDRESS,
+        self.missing = self.missing.saturating_add(1);
+        let wait = match self.missing.checked_sub(self.addresses()) {
+            None => SLOW,
             Some(more) => (SHORTEST << more.min(9)).min(LONGEST),
         };
         // Jitter, so that workers and machines that lost their connections together do not reconnect together.
         // SAFETY: a function of libc's; nginx seeds it in each worker.
-        let random = unsafe { libc::rand() }.unsigned_abs() as ngx_msec_t;
+        let random = ngx_msec_t::try_from(unsafe { random() }).unwrap_or_default();
         self.next = now().wrapping_add(wait - wait / 4 + random % (wait / 2 + 1));
     }
 
+    /// Counts a connection that failed.
     fn failed(&mut self, why: &str) {
-        self.later();
+        self.failures = self.failures.saturating_add(1);
+        if self.missing < self.addresses() {
+            self.next = now().wrapping_add(OTHER_ADDRESS);
+        }
         if self.failures >= self.addresses() && !mem::replace(&mut self.told, true) {
             let text = format!("no connection to {} can be kept ready: {why}", self.name());
             log::log(NGX_LOG_WARN, &text);
@@ -199,7 +232,7 @@ impl Warm {
     }
 
     fn addresses(&self) -> u32 {
-        servers::addresses(self.upstream.get())
+        servers::addresses(self.upstream.get()).max(1)
     }
 
     /// The upstream's name in messages.
@@ -211,9 +244,16 @@ impl Warm {
     pub fn on_event(&mut self, connection: *mut ngx_connection_t) {
         let found = self.under_way.iter().position(|attempt| attempt.is_of(connection));
         let Some(i) = found else { return };
-        if let Err(why) = self.under_way[i].advance() {
-            drop(self.under_way.swap_remove(i));
-            self.failed(&why);
+        match self.under_way[i].advance() {
+            Ok(false) => {}
+            Ok(true) => {
+                let attempt = self.under_way.swap_remove(i);
+                self.keep(attempt);
+            }
+            Err(why) => {
+                drop(self.under_way.swap_remove(i));
+                self.failed(&why);
+            }
         }
         self.arm();
     }
@@ -237,10 +277,17 @@ pub fn start(cycle: &ngx_cycle_t) -> Vec<Running> {
     let mut running = Vec::new();
     for block in blocks::all(cycle) {
         let wanted = block.conf().and_then(|conf| conf.warm.get());
-        if let Some(wanted) = wanted.filter(|wanted| wanted.count > 0 && wanted.possible) {
-            let traffic = block.conf().map(|conf| conf.traffic.clone()).unwrap_or_default();
-            running.push(Warm::start(cycle, block, wanted, &traffic));
+        let Some(wanted) = wanted.filter(|wanted| wanted.count > 0 && wanted.possible) else {
+            continue;
+        };
+        if wanted.tls && TlsClient::of_nginx().is_none() {
+            let text = "can be kept ready: nginx does not export its TLS functions";
+            let name = block.name();
+            log::log(NGX_LOG_WARN, &format!("no connection to upstream \"{name}\" {text}"));
+            continue;
         }
+        let traffic = block.conf().map(|conf| conf.traffic.clone()).unwrap_or_default();
+        running.push(Warm::start(cycle, block, wanted, &traffic));
     }
     running
 }

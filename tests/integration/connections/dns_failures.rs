@@ -267,3 +267,23 @@ fn a_hundred_reloads() {
     let (_, memory) = footprint(&nginx);
     assert!(memory < before.1 + 512, "{} KB became {memory} KB", before.1);
 }
+
+/// Who waits for a name server in vain can give up.
+#[test]
+fn a_check_that_is_ended_while_it_waits() {
+    let net = Subnet::new();
+    let dns = Dns::at(net.ip(53));
+    dns.set("fapi.test", Mode::Silent);
+    let config = config("http://fapi.test:9", &patient_resolv_conf(net.ip(53)));
+    for signal in ["TERM", "INT"] {
+        let asked = dns.queries("fapi.test");
+        let mut check = config.command().arg("-t").spawn().expect("nginx runs");
+        dns.wait_for("fapi.test", asked + 1);
+        kill(signal, check.id());
+        let start = Instant::now();
+        while check.try_wait().expect("a child").is_none() {
+            assert!(start.elapsed() < Duration::from_secs(10), "SIG{signal} does nothing");
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+}

@@ -1,7 +1,7 @@
 //! TLS to the Frontend API: not a byte of a request goes to anyone but it, and handshakes are few.
 
 use std::io::{Read, Write};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{mpsc, Arc, Mutex};
 
 use rcgen::{date_time_ymd, Certificate, CertificateParams, KeyPair};
@@ -16,7 +16,7 @@ use crate::kit::assert::assert_json;
 use crate::kit::fapi::{Ca, Fapi, CA};
 use crate::kit::harness::{Config, Nginx};
 use crate::kit::location::{location, nginx};
-use crate::kit::raw::Raw;
+use crate::kit::raw::{relay, Raw};
 use crate::kit::tls::{asking, fapi, localhost, server, serving, ANY};
 
 /// The request gets 502, the log says why, and the stand-in has not got a byte of it.
@@ -230,4 +230,41 @@ impl ResolvesServerCert for Certificates {
     fn resolve(&self, _hello: ClientHello) -> Option<Arc<CertifiedKey>> {
         Some(Arc::clone(&self.all[self.next.load(Ordering::Relaxed)]))
     }
+}
+
+/// A client that leaves while nginx still connects says nothing about the server, whose TLS sessions stay.
+#[test]
+fn a_client_that_leaves_meanwhile() {
+    let fapi = fapi(&[&TLS13], false);
+    let (port, stalls) = (fapi.port, Arc::new(AtomicBool::new(false)));
+    let is_stalled = Arc::clone(&stalls);
+    let server = Raw::start(move |mut client| {
+        if is_stalled.load(Ordering::Relaxed) {
+            // Until nginx gives it up.
+            let _ = std::io::copy(&mut client, &mut std::io::sink());
+        } else {
+            relay(client, port, Write::write_all);
+        }
+    });
+    let mut nginx = nginx_at(server.port);
+    assert_eq!(nginx.get("/__clerk/v1").status, 200);
+    stalls.store(true, Ordering::Relaxed);
+    let mut client = nginx.connect();
+    client.write_all(b"GET /__clerk/v1 HTTP/1.1\r\nHost: app.dev\r\n\r\n").expect("nginx reads");
+    drop(client);
+    let log = |nginx: &Nginx| nginx.config.folder.read("logs/access.log");
+    nginx.until("the client has left", |nginx| log(nginx).contains(" 499 "));
+    stalls.store(false, Ordering::Relaxed);
+    assert_eq!(nginx.get("/__clerk/v1").status, 200);
+    let kinds: Vec<_> = fapi.handshakes().iter().map(|(_, kind)| *kind).collect();
+    assert_eq!(kinds, [HandshakeKind::Full, HandshakeKind::Resumed]);
+}
+
+/// nginx that reaches the stand-in by way of this port.
+fn nginx_at(port: u16) -> Nginx {
+    Config::server(&format!(
+        "location /__clerk/ {{ clerk_proxy https://app.dev/__clerk secret_key=%KEY% \
+         upstream=https://localhost:{port}; proxy_ssl_trusted_certificate ca.pem; }}"
+    ))
+    .start()
 }

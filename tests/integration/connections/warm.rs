@@ -8,9 +8,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::kit::assert::assert_json;
+use crate::kit::dns_server::{private_etc, resolv_conf, Dns, Subnet};
 use crate::kit::fapi::{answer_well, Ca, Fapi, CA};
 use crate::kit::harness::{free_port, Config, Nginx};
-use crate::kit::raw::{serve_well, Raw};
+use crate::kit::raw::{relay, serve_well, Raw};
 use crate::kit::tls;
 
 const READY: &str = "a connection to upstream \"clerk_proxy";
@@ -93,6 +94,66 @@ fn a_server_far_away() {
     nginx.until("a connection is ready", |nginx| ready(nginx) == 1);
     assert_eq!(nginx.get("/__clerk/v1").status, 200);
     assert_eq!(fapi.only().connection, 0);
+}
+
+/// Tickets may come one by one, and as late as they like: Nagle's algorithm has the second wait until the first is
+/// acknowledged.
+#[test]
+fn tickets_that_come_one_by_one() {
+    let fapi = tls::fapi(&[&rustls::version::TLS13], true);
+    let (port, parts) = (fapi.port, Arc::new(AtomicUsize::new(0)));
+    let counted = Arc::clone(&parts);
+    let server = Raw::start(move |client| {
+        let mut flights = 0;
+        relay(client, port, |client, bytes| {
+            flights += 1;
+            // The server says hello, and sends both tickets in one record.
+            if flights != 2 {
+                return client.write_all(bytes);
+            }
+            for part in bytes.chunks(bytes.len() / 3 + 1) {
+                client.write_all(part)?;
+                thread::sleep(Duration::from_millis(60));
+                counted.fetch_add(1, Ordering::Relaxed);
+            }
+            Ok(())
+        });
+    });
+    let more = "; proxy_ssl_trusted_certificate %DIR%/ca.pem;";
+    let origin = format!("https://localhost:{}", server.port);
+    let mut nginx = config(&origin, "clerk_proxy_warm 1;", more).start();
+    nginx.until("the tickets have come", |_| parts.load(Ordering::Relaxed) == 3);
+    nginx.until("a connection is ready", |nginx| ready(nginx) == 1);
+    assert_eq!(nginx.get("/__clerk/v1").status, 200);
+    assert_eq!((fapi.only().connection, fapi.handshakes().len()), (0, 1));
+}
+
+/// While connections to one address wait for an answer, another address is tried.
+#[test]
+fn one_of_two_addresses_is_dead() {
+    let net = Subnet::new();
+    let dns = Dns::at(net.ip(53));
+    dns.answer("fapi.test", &[net.ip(2), net.ip(3)]);
+    let port = free_port();
+    let fapi = Fapi::at(net.ip(3), port);
+    let listener = TcpListener::bind((net.ip(2), port)).expect("a free port");
+    let dead = listener.local_addr().expect("an address");
+    // The kernel takes connections for the listener until its queue is full, and then answers nothing.
+    let mut queue = Vec::new();
+    while let Ok(stream) = TcpStream::connect_timeout(&dead, Duration::from_millis(100)) {
+        queue.push(stream);
+    }
+    let config = config(&format!("http://fapi.test:{port}"), "clerk_proxy_warm 1;", ";");
+    let mut nginx = private_etc(config, &resolv_conf(net.ip(53))).start();
+    for round in 1..=8 {
+        let start = Instant::now();
+        nginx.until("a connection is ready", |nginx| ready(nginx) == round);
+        assert_eq!(nginx.get("/__clerk/v1").status, 200);
+        assert!(start.elapsed() < Duration::from_millis(1_500), "{:?}", start.elapsed());
+        nginx.reload();
+    }
+    assert!(!nginx.error_log().contains("can be kept ready"));
+    drop(fapi);
 }
 
 #[test]

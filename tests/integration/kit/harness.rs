@@ -164,6 +164,8 @@ pub struct Config {
     http: String,
     main: String,
     module: PathBuf,
+    /// Modules beside it.
+    others: String,
     env: Vec<(String, String)>,
     allowed: Vec<String>,
     /// The configuration file's.
@@ -185,6 +187,7 @@ impl Config {
             http: http.to_owned(),
             main: String::new(),
             module: MODULE.clone(),
+            others: String::new(),
             env: Vec::new(),
             allowed: Vec::new(),
             // It has a key in it.
@@ -212,6 +215,12 @@ impl Config {
 
     pub fn module(mut self, module: &Path) -> Self {
         module.clone_into(&mut self.module);
+        self
+    }
+
+    /// Loads another module after the one under test.
+    pub fn beside(mut self, module: &Path) -> Self {
+        self.others.extend(["load_module ", &module.display().to_string(), "; "]);
         self
     }
 
@@ -256,9 +265,9 @@ impl Config {
         };
         // Most tests count connections.
         let warm = if filled.contains("clerk_proxy_warm") { "" } else { "clerk_proxy_warm 0;" };
-        let (main, workers) = (&self.main, self.workers);
+        let (main, others, workers) = (&self.main, &self.others, self.workers);
         format!(
-            "{load}daemon off; pid logs/nginx.pid; events {{ worker_connections 256; }} \
+            "{load}{others}daemon off; pid logs/nginx.pid; events {{ worker_connections 256; }} \
              worker_processes {workers}; {main} http {{\n{filled}\n{warm}\
              access_log logs/access.log; client_body_temp_path body; proxy_temp_path proxy;\n\
              fastcgi_temp_path fastcgi; uwsgi_temp_path uwsgi; scgi_temp_path scgi;\n}}\n"

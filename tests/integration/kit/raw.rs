@@ -1,7 +1,7 @@
 //! Connections as TCP has them, for stand-ins that break the rules of the protocols above it.
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use std::thread;
@@ -66,6 +66,29 @@ pub fn read_until(stream: &mut TcpStream, end: &str) -> bool {
 pub fn serve_well(mut stream: TcpStream) {
     let reply = json(200, "", r#"{"ok":true}"#);
     while read_until(&mut stream, "\r\n\r\n") && stream.write_all(reply.as_bytes()).is_ok() {}
+}
+
+/// Passes the bytes of a connection on to a server on this port of 127.0.0.1, and what that sends to `send`, which
+/// writes it to the client.
+pub fn relay(
+    mut client: TcpStream,
+    port: u16,
+    mut send: impl FnMut(&mut TcpStream, &[u8]) -> std::io::Result<()>,
+) {
+    let Ok(mut server) = TcpStream::connect(("127.0.0.1", port)) else { return };
+    let mut from = client.try_clone().expect("a stream");
+    let mut to = server.try_clone().expect("a stream");
+    thread::spawn(move || {
+        let _ = std::io::copy(&mut from, &mut to);
+        let _ = to.shutdown(Shutdown::Both);
+    });
+    let mut buffer = [0; 16_384];
+    while let Ok(read @ 1..) = server.read(&mut buffer) {
+        if send(&mut client, &buffer[..read]).is_err() {
+            break;
+        }
+    }
+    let _ = client.shutdown(Shutdown::Both);
 }
 
 /// Closes with bytes unread, which resets the connection.

@@ -1,32 +1,14 @@
 //! An nginx with another layout than that of the headers, as forks have it, takes no module: it would misread memory.
 
-use std::env;
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 use std::sync::LazyLock;
 
+use crate::kit::c::library;
 use crate::kit::documents::assert_is_sample;
 use crate::kit::harness::{has, Config, KEY};
 
 /// displaced.c, made with the headers of the nginx under test.
-static DISPLACED: LazyLock<PathBuf> = LazyLock::new(|| {
-    let folder = |name| PathBuf::from(env::var_os(name).expect("cargo sets it"));
-    let makefile = fs::read_to_string(folder("NGINX_BUILD_DIR").join("Makefile"));
-    let makefile = makefile.expect("what `configure` made");
-    let includes = makefile.split_once("ALL_INCS = ").expect("folders of headers").1;
-    let includes = includes.split("\n\n").next().expect("an end").replace('\\', "");
-    let library = Path::new(env!("CARGO_TARGET_TMPDIR")).join("displaced.so");
-    let status = Command::new("cc")
-        .current_dir(folder("NGINX_SOURCE_DIR"))
-        .args(includes.split_whitespace())
-        .args(["-O2", "-w", "-shared", "-fPIC", "-o"])
-        .arg(&library)
-        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/integration/kit/displaced.c"))
-        .status();
-    assert!(status.expect("cc runs").success());
-    library
-});
+static DISPLACED: LazyLock<PathBuf> = LazyLock::new(|| library("displaced.c"));
 
 fn with_displaced(lines: &str, field: &str) -> Config {
     let library = DISPLACED.to_str().expect("UTF-8");

@@ -35,6 +35,9 @@ const IN_REQUESTS: &[(&str, u16)] = &[
     ("content handler", 500),
     ("handler of the cache", 500),
     ("choice of a server", 500),
+    ("choice of a connection", 200),
+    ("request to the server", 200),
+    ("end of a connection's use", 200),
     ("variable", 200),
     ("header filter", 200),
     ("body filter", 200),
@@ -52,7 +55,7 @@ const IN_WARM_CONNECTIONS: &[&str] =
 const IN_HEADS: &[&str] = &["status line", "header lines", "another try"];
 
 /// The rest, each with a test of its own.
-const OTHERS: &[&str] = &["shared memory", "exit_process", "body of an upload"];
+const OTHERS: &[&str] = &["shared memory", "idle connection", "exit_process", "body of an upload"];
 
 fn config(fapi: &Fapi, fault: &str) -> Config {
     let port = fapi.port;
@@ -235,10 +238,35 @@ fn in_warm_connections() {
         let worker = nginx.workers()[0];
         let last = callback.rsplit(',').next().expect("a name");
         let told = format!("failed in {last}: injected at src/nginx/");
-        nginx.until("it has failed", |nginx| nginx.error_log().contains(&told));
+        // The timer goes on.
+        let times = if *callback == "warm connections" { 2 } else { 1 };
+        nginx.until("it has failed", |nginx| nginx.count(&told) >= times);
         assert_eq!(nginx.get("/__clerk/v1/client").status, 200, "{callback}");
         assert!(nginx.workers().contains(&worker), "{callback}");
     }
+}
+
+#[test]
+fn in_connections_that_wait() {
+    let fapi = Fapi::tls();
+    let line = format!(
+        "clerk_proxy https://app.dev/__clerk secret_key=%KEY% upstream=https://localhost:{}; \
+         proxy_ssl_trusted_certificate ca.pem;",
+        fapi.port
+    );
+    let mut nginx = Config::server(&format!("location /__clerk/ {{ {line} }}"))
+        .http("clerk_proxy_warm 1;")
+        .main("env CLERK_PROXY_FAULT; error_log logs/error.log info;")
+        .module(&FAULTY_MODULE)
+        .env("CLERK_PROXY_FAULT", "idle connection")
+        .allow("this is a defect of the module")
+        .start();
+    let worker = nginx.workers()[0];
+    nginx.until("a connection is ready", |nginx| nginx.count("a connection to upstream") == 1);
+    fapi.close();
+    let told = "failed in idle connection: injected at src/nginx/";
+    nginx.until("it has failed", |nginx| nginx.error_log().contains(told));
+    assert!(nginx.workers().contains(&worker));
 }
 
 #[test]

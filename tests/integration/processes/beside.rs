@@ -1,0 +1,68 @@
+//! A module of somebody else's in the same process, which does what modules may do: see neighbour.c.
+
+use std::path::PathBuf;
+use std::sync::LazyLock;
+
+use crate::kit::c::library;
+use crate::kit::fapi::{json, Fapi};
+use crate::kit::harness::{Config, KEY};
+use crate::kit::location::location;
+
+static NEIGHBOUR: LazyLock<PathBuf> = LazyLock::new(|| library("neighbour.c"));
+
+/// nginx with the neighbour.
+fn beside(config: Config) -> Config {
+    config.beside(&NEIGHBOUR).main("error_log logs/error.log info;")
+}
+
+/// Its part in the choice of servers works with what stands in for a request, too.
+#[test]
+fn warm_connections() {
+    let fapi = Fapi::tls();
+    let config = Config::server(&location(&fapi, "")).http("clerk_proxy_warm 1;");
+    let mut nginx = beside(config).start();
+    let workers = nginx.workers();
+    nginx.until("a connection is ready", |nginx| nginx.count("a connection to upstream") == 1);
+    for method in ["GET", "POST"] {
+        assert_eq!(nginx.ask(method, "/__clerk/v1").status, 200);
+    }
+    assert_eq!(fapi.requests()[0].connection, 0);
+    assert_eq!(nginx.workers(), workers);
+}
+
+/// What it adds to the headers of a request has room there, also where the client sent none.
+#[test]
+fn a_request_without_headers() {
+    let fapi = Fapi::answering(None, json(200, "Cache-Control: max-age=60\r\n", "{}"));
+    let config = Config::server(&format!(
+        "location /__clerk/ {{ clerk_proxy https://app.dev/__clerk secret_key=%KEY% \
+         upstream=http://localhost:{}; proxy_cache zone; }}",
+        fapi.port
+    ));
+    let nginx = beside(config.http("proxy_cache_path cache keys_zone=zone:1m;")).start();
+    for head in
+        ["GET /__clerk/npm/x.js HTTP/1.0\r\n\r\n", "GET /__clerk/v1 HTTP/1.0\r\nCookie: a\r\n\r\n"]
+    {
+        assert_eq!(nginx.send(head).status, 200);
+    }
+}
+
+/// What the environment said at the start stays known when it is emptied.
+#[test]
+fn an_environment_that_is_emptied() {
+    let fapi = Fapi::tls();
+    let config = Config::server(&format!(
+        "location /__clerk/ {{ clerk_proxy https://app.dev/__clerk secret_key=env:OUR_KEY \
+         upstream=https://localhost:{}; }}",
+        fapi.port
+    ));
+    let bundle = config.folder.path().join("ca.pem").display().to_string();
+    let config = config.env("OUR_KEY", KEY).env("SSL_CERT_FILE", &bundle);
+    let mut nginx = beside(config).start();
+    for _ in 0..2 {
+        assert_eq!(nginx.get("/__clerk/v1").status, 200);
+        nginx.reload();
+    }
+    assert_eq!(nginx.get("/__clerk/v1").status, 200);
+    assert!(fapi.requests().iter().all(|request| request.one("Clerk-Secret-Key") == KEY));
+}
