@@ -21,6 +21,10 @@ use crate::nginx::base::{cached, guard, headers, log, request};
 use crate::nginx::request::proxy::Proxy;
 use crate::reply_head::{line_len, Names};
 
+#[cfg(feature = "compare-heads")]
+#[path = "../../../tests/inside/heads.rs"]
+mod heads;
+
 const AGAIN: ngx_int_t = NGX_AGAIN as ngx_int_t;
 
 /// What nginx calls with each part of a head.
@@ -51,6 +55,8 @@ pub fn install(r: &ngx_http_request_t, proxy: &Proxy) {
         return;
     };
     if is_stock(&STATUS_LINE, u.process_header, stock) {
+        #[cfg(feature = "compare-heads")]
+        u.process_header.iter().for_each(|stock| heads::compare(r, *stock));
         u.process_header = Some(status_line);
     }
     if is_stock(&REINIT, u.reinit_request, stock) {

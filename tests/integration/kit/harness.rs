@@ -46,7 +46,7 @@ pub static FAULTY_MODULE: LazyLock<PathBuf> = LazyLock::new(|| {
         .arg(&path)
         .args(names.map(|name| format!("-Wl,--wrap={name}")))
         .arg("-Wl,--whole-archive")
-        .arg(build(&["--crate-type=staticlib", "--features=fault-injection"]))
+        .arg(build(&["--crate-type=staticlib", "--features=fault-injection,compare-heads"]))
         .args(["-Wl,--no-whole-archive", "-lpthread", "-ldl", "-lm", "-lgcc_s"])
         .status();
     assert!(status.expect("cc runs").success());

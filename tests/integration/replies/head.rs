@@ -1,13 +1,14 @@
 //! Heads of replies, plain and odd: what comes out is what nginx makes of them by itself.
 
 use std::io::{Read, Write};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use proptest::prelude::Rng as _;
 use proptest::test_runner::{RngAlgorithm, TestRng};
 
 use crate::kit::fapi::{answer_well, Fapi};
-use crate::kit::harness::{Config, Nginx, Reply};
+use crate::kit::harness::{number, Config, Nginx, Reply, FAULTY_MODULE};
 use crate::kit::location::by_hand;
 
 /// Lines of which each is the odd one in heads of their own.
@@ -182,6 +183,33 @@ fn heads_come_out_as_by_hand() {
         }
     }
     assert!(kinds >= 764, "{kinds}");
+}
+
+/// Random heads in one process, see tests/inside/heads.rs.
+#[test]
+fn heads_are_read_alike() {
+    let cases = number("CLERK_PROXY_TEST_CASES", 3000);
+    let seed = number("CLERK_PROXY_TEST_SEED", 1);
+    let fapi = Fapi::plain();
+    let line = format!("upstream=http://127.0.0.1:{}", fapi.port);
+    let module = std::env::var_os("CLERK_PROXY_TEST_HEADS").map(PathBuf::from);
+    let nginx = Config::server(&format!(
+        "location /__clerk/ {{ clerk_proxy https://app.dev/__clerk secret_key=%KEY% {line}; }}"
+    ))
+    .main("error_log logs/error.log notice; env CLERK_PROXY_HEADS;")
+    .module(module.as_deref().unwrap_or(&FAULTY_MODULE))
+    .env("CLERK_PROXY_HEADS", &format!("{cases},{seed}"))
+    .start();
+    let mut client = nginx.connect();
+    client.set_read_timeout(None).expect("no time-out");
+    let request = "GET /__clerk/x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    client.write_all(request.as_bytes()).expect("nginx reads");
+    let mut reply = String::new();
+    client.read_to_string(&mut reply).expect("a reply");
+    let log = nginx.error_log();
+    let told = log.lines().find(|line| line.contains("heads were read alike"));
+    println!("{}", told.unwrap_or_else(|| panic!("{log}")));
+    assert!(reply.starts_with("HTTP/1.1 200 "), "{reply}");
 }
 
 /// The reply of the server that is asked next has its head read in the same way.
