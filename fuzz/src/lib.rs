@@ -4,6 +4,8 @@
 pub mod buffer_sizes;
 #[path = "../../src/client_ip.rs"]
 pub mod client_ip;
+#[path = "../../src/configuration_text.rs"]
+pub mod configuration_text;
 #[path = "../../src/conflict.rs"]
 pub mod conflict;
 #[path = "../../src/directive.rs"]
