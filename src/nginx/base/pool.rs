@@ -88,18 +88,19 @@ impl<'a> Pool<'a> {
         self.place(ngx_array_t { elts, nelts, size, nalloc, pool })
     }
 
-    /// A buffer with these bytes, so many, in a chain of its own.
+    /// A chain of one buffer with these bytes, so many, and the buffer.
     pub fn chain(
         self,
         len: usize,
         bytes: impl IntoIterator<Item = u8>,
-    ) -> Option<&'a mut ngx_chain_t> {
+    ) -> Option<(&'a mut ngx_chain_t, &'a mut ngx_buf_t)> {
         let range = self.fill(len, bytes)?.as_mut_ptr_range();
         let mut buffer = ngx_buf_t::zeroed();
         (buffer.start, buffer.pos) = (range.start, range.start);
         (buffer.last, buffer.end) = (range.end, range.end);
         buffer.set_temporary(1);
-        self.place(ngx_chain_t { buf: self.place(buffer)?, next: ptr::null_mut() })
+        let buffer = self.place(buffer)?;
+        Some((self.place(ngx_chain_t { buf: buffer, next: ptr::null_mut() })?, buffer))
     }
 
     /// Keeps a value, which is dropped with the pool; where there is no memory, at once.

@@ -11,7 +11,6 @@ use crate::nginx::base::ffi::{
     NGX_DONE, NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_SPECIAL_RESPONSE, NGX_HTTP_VERSION_20,
 };
 use crate::nginx::base::guard;
-use crate::nginx::base::status::OK;
 use crate::nginx::request::proxy::{self, Proxy};
 use crate::nginx::stock::level::Level;
 
@@ -32,13 +31,9 @@ pub fn is_first(r: &ngx_http_request_t, proxy: &Proxy) -> bool {
         })
 }
 
-/// Reads the body, and then lets the stock proxy module do the rest.
-///
-/// # Safety
-///
-/// The request is one that our content handler has checked.
-pub unsafe fn read_first(r: *mut ngx_http_request_t) -> ngx_int_t {
-    // SAFETY: promised by the caller; nginx calls what is given once it has the body.
+/// Reads the body of a request that our content handler has checked, and then lets the stock proxy module do the rest.
+pub fn read_first(r: &mut ngx_http_request_t) -> ngx_int_t {
+    // SAFETY: nginx calls what is given once it has the body, which may be at once.
     let status = unsafe { ngx_http_read_client_request_body(r, Some(pass_on)) };
     if status >= NGX_HTTP_SPECIAL_RESPONSE as ngx_int_t {
         status
@@ -48,16 +43,9 @@ pub unsafe fn read_first(r: *mut ngx_http_request_t) -> ngx_int_t {
 }
 
 unsafe extern "C" fn pass_on(r: *mut ngx_http_request_t) {
-    let mut delegate = None;
-    let mut status = guard::request(r, "body of an upload", SERVER_ERROR, |r| {
-        delegate = proxy::of(r).and_then(|proxy| proxy.delegate);
-        OK
+    let status = guard::handler(r, "body of an upload", Err(SERVER_ERROR), |r| {
+        Ok(proxy::of(r).ok_or(SERVER_ERROR)?.delegate)
     });
-    // SAFETY: as in the content handler; nginx counts a reader of the body as one that the request waits for.
-    unsafe {
-        if let Some(delegate) = delegate.filter(|_| status == OK) {
-            status = delegate(r);
-        }
-        ngx_http_finalize_request(r, status);
-    }
+    // SAFETY: nginx counts a reader of the body as one that the request waits for.
+    unsafe { ngx_http_finalize_request(r, status) };
 }

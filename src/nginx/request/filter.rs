@@ -101,9 +101,7 @@ fn replace_error(r: &mut ngx_http_request_t) -> Option<()> {
     // nginx has put the status that is sent, which differs from `err_status` for its private ones.
     let status = u16::try_from(r.headers_out.status).unwrap_or(500);
     let body = error_body(status, cause);
-    let chain = Pool::from(&*r).chain(body.len(), body.bytes())?;
-    // SAFETY: the chain was just made, with a buffer.
-    let buffer = unsafe { &mut *chain.buf };
+    let (chain, buffer) = Pool::from(&*r).chain(body.len(), body.bytes())?;
     buffer.set_last_buf(1);
     buffer.set_last_in_chain(1);
     note(r, Note::Body(NonNull::from(chain)));

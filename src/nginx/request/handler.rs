@@ -4,7 +4,6 @@ use crate::nginx::base::ffi::{
     ngx_http_request_t, ngx_int_t, NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_NOT_FOUND,
     NGX_HTTP_POST,
 };
-use crate::nginx::base::status::OK;
 use crate::nginx::base::{expression, guard, headers, log};
 use crate::nginx::request::notes::{note, Note};
 use crate::nginx::request::proxy::{self, Proxy};
@@ -17,13 +16,12 @@ const SERVER_ERROR: ngx_int_t = NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t;
 
 /// Handles a request of a location with `clerk_proxy`.
 pub unsafe extern "C" fn content_handler(r: *mut ngx_http_request_t) -> ngx_int_t {
-    let (mut delegate, mut body_first) = (None, false);
-    let status = guard::request(r, "content handler", SERVER_ERROR, |r| {
-        let Some(proxy) = proxy::of(r) else { return SERVER_ERROR };
+    guard::handler(r, "content handler", Err(SERVER_ERROR), |r| {
+        let proxy = proxy::of(r).ok_or(SERVER_ERROR)?;
         if uri::of(r, proxy).is_none() {
             log_mismatch(r, &proxy.prefix);
             note(r, Note::PathMismatch);
-            return NOT_FOUND;
+            return Err(NOT_FOUND);
         }
         // Every merge sets it. Checked again here so that a defect cannot send the key over an unverified connection.
         if proxy.context.is_some_and(|context| !context.is_used_for(r)) {
@@ -31,30 +29,23 @@ pub unsafe extern "C" fn content_handler(r: *mut ngx_http_request_t) -> ngx_int_
                 r,
                 "\"clerk_proxy\" would not verify the upstream, this is a defect of the module",
             );
-            return SERVER_ERROR;
+            return Err(SERVER_ERROR);
         }
         if headers::drop_named_in_request(r).is_none() || drop_password(r, proxy).is_none() {
-            return SERVER_ERROR;
+            return Err(SERVER_ERROR);
         }
         if let Err(what) = check_values(r, proxy) {
             log::error(r, &format!("no valid {what} in \"clerk_proxy\" in {}", proxy.place));
-            return SERVER_ERROR;
+            return Err(SERVER_ERROR);
         }
         if r.err_status != 0 {
             note(r, Note::ByErrorPage);
         }
-        (delegate, body_first) = (proxy.delegate, body::is_first(r, proxy));
-        OK
-    });
-    match delegate {
-        // SAFETY: all checks are done.
-        Some(_) if status == OK && body_first => unsafe { body::read_first(r) },
-        // SAFETY: a content handler takes the request; it is the one that the proxy module would have
-        // installed itself in this location, whose configuration it made. No reference to the request is
-        // held here, which the proxy module changes and hands to our filters.
-        Some(delegate) if status == OK => unsafe { delegate(r) },
-        _ => status,
-    }
+        if body::is_first(r, proxy) {
+            return Err(body::read_first(r));
+        }
+        Ok(proxy.delegate)
+    })
 }
 
 /// Logs why a request cannot be passed on; the client gets the code alone.

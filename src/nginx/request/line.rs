@@ -41,13 +41,13 @@ pub fn put_uri(r: &mut ngx_http_request_t, proxy: &Proxy) -> Option<()> {
             start
         } else {
             let method = slice::from_raw_parts(method, method_len);
-            let front = method.iter().copied().chain((0..len).map(|_| 0));
-            let link = Pool::from(&*r).chain(method_len + len, front)?;
+            let bytes = method.iter().copied().chain((0..len).map(|_| 0));
+            let (link, front) = Pool::from(&*r).chain(method_len + len, bytes)?;
             let behind = old.data.add(old.len);
             ((*head).pos, (*head).start) = (behind, behind);
             link.next = (*u).request_bufs;
             (*u).request_bufs = link;
-            (*link.buf).pos
+            front.pos
         };
         let data = start.add(method_len);
         data.copy_from_nonoverlapping(base.as_ptr(), base.len());

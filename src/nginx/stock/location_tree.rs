@@ -1,18 +1,21 @@
 //! The tree in which nginx looks for the location of a request, by prefix.
 
 use std::collections::{HashMap, HashSet};
+use std::iter;
 use std::mem::offset_of;
+use std::ptr;
 
 use crate::nginx::base::ffi::{
-    ngx_conf_t, ngx_http_core_loc_conf_t, ngx_http_location_tree_node_t, ngx_palloc, u_char,
+    ngx_conf_t, ngx_http_core_loc_conf_t, ngx_http_location_tree_node_t as Node, u_char,
 };
 use crate::nginx::base::parser::{Stop, NO_MEMORY};
+use crate::nginx::base::pool::Pool;
 use crate::nginx::stock::level::Level;
 
 /// The locations of a block.
 pub struct Tree {
     /// The node of each prefix, by its location.
-    nodes: HashMap<usize, *mut ngx_http_location_tree_node_t>,
+    nodes: HashMap<usize, *mut Node>,
     names: HashSet<Vec<u8>>,
 }
 
@@ -24,7 +27,7 @@ impl Tree {
         tree
     }
 
-    fn read(&mut self, node: *mut ngx_http_location_tree_node_t) {
+    fn read(&mut self, node: *mut Node) {
         // SAFETY: null or a node, which has one location or two, and more nodes or none; all live as long as the
         // configuration.
         unsafe {
@@ -44,33 +47,28 @@ impl Tree {
     pub fn add_bare_name(
         &mut self,
         cf: &ngx_conf_t,
-        core: *mut ngx_http_core_loc_conf_t,
+        core: &mut ngx_http_core_loc_conf_t,
     ) -> Result<(), Stop> {
-        // SAFETY: the location's name lives as long as the configuration.
-        let name = unsafe { (*core).name };
+        let name = core.name;
         let Some((b'/', bare)) = name.as_bytes().split_last() else { return Ok(()) };
-        let Some(&node) = self.nodes.get(&core.addr()) else { return Ok(()) };
-        // SAFETY: as in `read`; a node has room for its name.
-        let len = unsafe { usize::from((*node).len) } - 1;
+        let Some(&node) = self.nodes.get(&ptr::from_ref(core).addr()) else { return Ok(()) };
+        // SAFETY: as in `read`.
+        let len = unsafe { (*node).len } - 1;
         if len == 0 || bare.is_empty() || self.names.contains(bare) {
             return Ok(());
         }
-        // SAFETY: `pool` is the configuration's; the result is null or has room for a node with this name. Zero is a valid
-        // value for each of its fields. What comes before the name with the slash is found to the left of it, and so is
+        let size = offset_of!(Node, name) + usize::from(len);
+        let size = size.max(size_of::<Node>()).div_ceil(size_of::<usize>());
+        let memory = Pool::from(cf).fill(size, iter::repeat_n(0_usize, size)).ok_or(NO_MEMORY)?;
+        // SAFETY: there is room for a node with this name, and zero is a valid value for each of its fields; the other
+        // node has room for its name, too. What comes before the name with the slash is found to the left of it, and so is
         // the name without it; what differs from that goes on as if the new node were not there.
         unsafe {
-            let size = offset_of!(ngx_http_location_tree_node_t, name) + len;
-            let size = size.max(size_of::<ngx_http_location_tree_node_t>());
-            let new = ngx_palloc(cf.pool, size).cast::<ngx_http_location_tree_node_t>();
-            if new.is_null() {
-                return Err(NO_MEMORY);
-            }
-            new.cast::<u8>().write_bytes(0, size);
+            let new = memory.as_mut_ptr().cast::<Node>();
             ((*new).left, (*new).right) = ((*node).left, (*node).left);
-            (*new).exact = core;
-            (*new).len = (*node).len - 1;
+            ((*new).exact, (*new).len) = (core, len);
             let name = (&raw mut (*new).name).cast::<u_char>();
-            name.copy_from_nonoverlapping((&raw const (*node).name).cast(), len);
+            name.copy_from_nonoverlapping((&raw const (*node).name).cast(), len.into());
             (*node).left = new;
         }
         self.names.insert(bare.to_vec());
