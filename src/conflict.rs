@@ -31,7 +31,7 @@ pub enum Conflict {
 }
 
 /// Stock directives and those of well-known modules that handle the requests of a location.
-const HANDLERS: [&str; 17] = [
+const HANDLERS: [&str; 18] = [
     "proxy_pass",
     "fastcgi_pass",
     "grpc_pass",
@@ -49,6 +49,7 @@ const HANDLERS: [&str; 17] = [
     "nchan_publisher",
     "nchan_subscriber",
     "nchan_pubsub",
+    "proxy_cache_purge",
 ];
 
 impl Conflict {

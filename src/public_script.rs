@@ -39,9 +39,36 @@ pub fn may_be_kept<'a>(
     // nginx looked at one of several lines until 1.23.
     match vary[..] {
         [] => !encoded,
+        [one] if lists(one, "*") => false,
         [one] => !encoded || lists(one, "Accept-Encoding"),
         _ => false,
     }
+}
+
+/// How many seconds of its time a reply has spent in caches before this one, as it says itself; nginx does not count
+/// them. `Expires` is a time of day, and has passed them.
+pub fn seconds_spent<'a>(headers: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> i64 {
+    let (mut age, mut has_max_age) = (0, false);
+    for (name, value) in headers {
+        if name.eq_ignore_ascii_case(b"Age") {
+            age = age_of(value).max(age);
+        }
+        let words = value.to_ascii_lowercase();
+        has_max_age |= name.eq_ignore_ascii_case(b"Cache-Control")
+            && words.windows(7).any(|word| word == b"max-age" || word == b"maxage=");
+    }
+    if has_max_age {
+        age
+    } else {
+        0
+    }
+}
+
+/// The seconds in a value of `Age`; what is no number counts as none (RFC 9111).
+pub fn age_of(value: &[u8]) -> i64 {
+    let digits = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
+    let number = std::str::from_utf8(value).ok().filter(|_| digits);
+    number.map_or(0, |number| number.parse().unwrap_or(i64::from(i32::MAX)))
 }
 
 /// Whether the comma-separated value contains the word.
@@ -54,6 +81,28 @@ fn lists(value: &[u8], word: &str) -> bool {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn replies_that_vary_with_anything() {
+        for value in ["*", "Accept-Encoding, *", "*, Origin", "Accept-Encoding,*"] {
+            let headers = [(&b"Vary"[..], value.as_bytes()), (b"Cache-Control", b"max-age=9")];
+            assert!(!may_be_kept(200, false, headers.into_iter()), "{value}");
+        }
+    }
+
+    #[test]
+    fn time_in_other_caches() {
+        let spent = |age: &str, control: &str| {
+            let headers = [(&b"age"[..], age.as_bytes()), (b"Cache-Control", control.as_bytes())];
+            seconds_spent(headers.into_iter())
+        };
+        assert_eq!((spent("7", "public, max-age=9"), spent("7", "S-MaxAge=9")), (7, 7));
+        assert_eq!(
+            (spent("7", "public"), spent("", "max-age=9"), spent("-1", "max-age=9")),
+            (0, 0, 0)
+        );
+        assert_eq!(spent("99999999999999999999", "max-age=9"), i64::from(i32::MAX));
+    }
 
     #[test]
     fn scripts() {

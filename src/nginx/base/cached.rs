@@ -2,9 +2,9 @@
 
 use crate::nginx::base::ffi::{ngx_http_request_t, ngx_http_upstream_t};
 
-/// For how many seconds the reply may be kept, where the request has an entry of a cache.
+/// Until when the reply may be kept, in seconds of the calendar, or 0, where the request has an entry of a cache.
 #[cfg(nginx_http_cache)]
-pub fn seconds(r: &ngx_http_request_t) -> Option<i64> {
+pub fn until(r: &ngx_http_request_t) -> Option<i64> {
     // SAFETY: null or what nginx keeps of the request, as long as it.
     unsafe { r.cache.as_ref() }.map(|entry| entry.valid_sec)
 }
@@ -15,6 +15,22 @@ pub fn has_head(r: &ngx_http_request_t, u: &ngx_http_upstream_t) -> bool {
     // SAFETY: as above; a cache has no buffer, or one of the request's.
     let buffer = unsafe { r.cache.as_ref().and_then(|entry| entry.buf.as_ref()) };
     buffer.is_some_and(|buffer| std::ptr::eq(buffer.start, u.buffer.start))
+}
+
+/// Takes seconds from those for which the reply may be kept, where these count from now.
+#[cfg(nginx_http_cache)]
+pub fn shorten(r: &mut ngx_http_request_t, seconds: i64) {
+    // SAFETY: as above.
+    if let Some(entry) = unsafe { r.cache.as_mut() }.filter(|entry| entry.valid_sec > 0) {
+        entry.valid_sec -= seconds;
+    }
+}
+
+/// When the reply was put into the cache, in seconds of the calendar.
+#[cfg(nginx_http_cache)]
+pub fn since(r: &ngx_http_request_t) -> Option<i64> {
+    // SAFETY: as above.
+    unsafe { r.cache.as_ref() }.map(|entry| entry.date)
 }
 
 /// Whether the cache had no reply.
@@ -30,13 +46,21 @@ pub fn is_hit(upstream: &ngx_http_upstream_t) -> bool {
 }
 
 #[cfg(not(nginx_http_cache))]
-pub fn seconds(_r: &ngx_http_request_t) -> Option<i64> {
+pub fn until(_r: &ngx_http_request_t) -> Option<i64> {
     None
 }
 
 #[cfg(not(nginx_http_cache))]
 pub fn has_head(_r: &ngx_http_request_t, _u: &ngx_http_upstream_t) -> bool {
     false
+}
+
+#[cfg(not(nginx_http_cache))]
+pub fn shorten(_r: &mut ngx_http_request_t, _seconds: i64) {}
+
+#[cfg(not(nginx_http_cache))]
+pub fn since(_r: &ngx_http_request_t) -> Option<i64> {
+    None
 }
 
 #[cfg(not(nginx_http_cache))]

@@ -117,14 +117,18 @@ pub fn remove_from_reply(r: &mut ngx_http_request_t, is_meant: impl Fn(&[u8]) ->
     }
 }
 
-/// Adds a header to the reply.
+/// A text that nginx only reads.
+pub fn fixed(text: &'static str) -> ngx_str_t {
+    ngx_str_t { len: text.len(), data: text.as_ptr().cast_mut() }
+}
+
+/// Adds a header to the reply, whose value lives as long as the request.
 pub fn add_to_reply(
     r: &mut ngx_http_request_t,
     name: &'static str,
-    value: &'static str,
+    value: ngx_str_t,
 ) -> Option<()> {
-    let text = |text: &'static str| ngx_str_t { len: text.len(), data: text.as_ptr().cast_mut() };
-    let (key, value) = (text(name), text(value));
+    let key = fixed(name);
     let mut header = ngx_table_elt_t::zeroed();
     (header.hash, header.key, header.value) = (1, key, value);
     push(&mut r.headers_out.headers, header).map(|_| ())

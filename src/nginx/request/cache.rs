@@ -6,14 +6,16 @@
 use std::ptr;
 
 use crate::nginx::base::ffi::{
-    ngx_http_request_t, ngx_int_t, NGX_HTTP_GET, NGX_HTTP_HEAD, NGX_HTTP_INTERNAL_SERVER_ERROR,
+    ngx_http_request_t, ngx_http_upstream_t, ngx_int_t, NGX_HTTP_GET, NGX_HTTP_HEAD,
+    NGX_HTTP_INTERNAL_SERVER_ERROR,
 };
-use crate::nginx::base::{cached, guard, headers, request};
+use crate::nginx::base::pool::Pool;
+use crate::nginx::base::{cached, clock, guard, headers, request};
 use crate::nginx::request::notes::{note, noted, Note};
 use crate::nginx::request::passing::hash;
 use crate::nginx::request::proxy::{self, Cache, Proxy};
 use crate::nginx::request::uri;
-use crate::public_script::{is_personal, is_public_script, may_be_kept};
+use crate::public_script::{age_of, is_personal, is_public_script, may_be_kept, seconds_spent};
 
 const SERVER_ERROR: ngx_int_t = NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t;
 
@@ -55,7 +57,7 @@ pub fn zone<'a>(r: &'a mut ngx_http_request_t, proxy: &Proxy) -> Option<&'a [u8]
 
 /// Whether the reply to a request, if there is a cache for it, must not be kept, as `proxy_no_cache` asks.
 pub fn must_not_keep(r: &mut ngx_http_request_t, proxy: &Proxy) -> bool {
-    let (Some(seconds), Some(upstream)) = (cached::seconds(r), request::upstream(r)) else {
+    let (Some(until), Some(upstream)) = (cached::until(r), request::upstream(r)) else {
         return false;
     };
     let Some(cache) = &proxy.cache else { return true };
@@ -68,8 +70,9 @@ pub fn must_not_keep(r: &mut ngx_http_request_t, proxy: &Proxy) -> bool {
         location.zip(scripts).is_some_and(|(location, scripts)| location.starts_with(scripts));
     let tenant = hash(scripts);
     let headers = headers::pairs(&upstream.headers_in.headers);
-    let may = may_be_kept(upstream.headers_in.status_n, stays, headers);
-    if !may || seconds == 0 {
+    let may = may_be_kept(upstream.headers_in.status_n, stays, headers)
+        && (until == 0 || until > clock::today());
+    if !may || until == 0 {
         // Not if the cache has an older reply, which may still be used.
         let uri = uri::of(r, proxy).filter(|_| cached::is_miss(upstream));
         if let Some(uri) = uri.and_then(|uri| uri.as_slice()) {
@@ -77,4 +80,21 @@ pub fn must_not_keep(r: &mut ngx_http_request_t, proxy: &Proxy) -> bool {
         }
     }
     !may
+}
+
+/// Has a reply that was in caches before count that time here as well, and one of the cache say how old it is.
+pub fn count_age(r: &mut ngx_http_request_t, upstream: &ngx_http_upstream_t) -> Option<()> {
+    if cached::is_hit(upstream) {
+        let here = clock::today() - cached::since(r)?;
+        let is_age = |name: &[u8]| name.eq_ignore_ascii_case(b"Age");
+        let said = headers::pairs(&r.headers_out.headers).find(|(name, _)| is_age(name));
+        let before = said.map_or(0, |(_, value)| age_of(value));
+        let age = Pool::from(&*r).text(before.saturating_add(here.max(0)).to_string())?;
+        headers::remove_from_reply(r, is_age);
+        headers::add_to_reply(r, "Age", age)
+    } else {
+        let spent = seconds_spent(headers::pairs(&upstream.headers_in.headers));
+        cached::shorten(r, spent);
+        Some(())
+    }
 }

@@ -14,7 +14,7 @@ use crate::nginx::base::pool::Pool;
 use crate::nginx::base::status::{ERROR, OK};
 use crate::nginx::base::{cached, guard, headers, request};
 use crate::nginx::request::notes::{note, noted, Note};
-use crate::nginx::request::proxy;
+use crate::nginx::request::{cache, proxy};
 
 /// The filter after one of ours.
 struct Next<T>(Cell<T>);
@@ -84,6 +84,9 @@ fn filter_reply(
     if r.headers_out.status != NGX_HTTP_SWITCHING_PROTOCOLS as usize {
         headers::drop_named_in_reply(r, &upstream.headers_in.headers);
     }
+    if proxy::of(r).is_some_and(|proxy| proxy.cache.is_some()) {
+        cache::count_age(r, upstream).ok_or(ERROR)?;
+    }
     let kind = r.headers_out.content_type.as_bytes();
     let event_stream = b"text/event-stream";
     // nginx looks at this flag after the header is sent.
@@ -117,7 +120,7 @@ fn replace_error(r: &mut ngx_http_request_t) -> Option<()> {
         let names = ["Cache-Control", "Content-Encoding", "Content-Length", "Expires"];
         names.iter().any(|other| name.eq_ignore_ascii_case(other.as_bytes()))
     });
-    headers::add_to_reply(r, "Cache-Control", "no-store")
+    headers::add_to_reply(r, "Cache-Control", headers::fixed("no-store"))
 }
 
 unsafe extern "C" fn body_filter(

@@ -84,7 +84,7 @@ fn a_script_is_asked_for_once() {
     let again = get(&nginx, SCRIPT);
     let stable = |reply: &Reply| {
         let mut headers = reply.headers.clone();
-        headers.retain(|line| !line.starts_with("Date:"));
+        headers.retain(|line| !line.starts_with("Date:") && !line.starts_with("Age:"));
         (reply.status, headers, reply.body.clone())
     };
     assert_eq!(stable(&first), stable(&again));
@@ -660,4 +660,70 @@ fn what_was_not_verified_is_not_taken_for_the_frontend_apis() {
         assert_eq!(ask(&nginx, host, &target).text(), "script");
         assert_eq!(fapi.requests().len(), requests, "{host}");
     }
+}
+
+#[test]
+fn what_varies_with_anything_is_not_kept() {
+    for vary in ["*", "Accept-Encoding, *", "*,Accept-Encoding", "Accept-Encoding\r\nVary: *"] {
+        let fapi = numbering(&format!("{PUBLIC}Vary: {vary}\r\n"));
+        let nginx = nginx(&fapi);
+        assert!(!is_kept(&nginx, SCRIPT, ""), "{vary}");
+    }
+}
+
+/// The `Age` of a reply.
+fn age(reply: &Reply) -> Option<u64> {
+    match reply.all("Age")[..] {
+        [] => None,
+        [age] => Some(age.parse().expect("seconds")),
+        ref several => panic!("{several:?}"),
+    }
+}
+
+#[test]
+fn time_in_other_caches_counts_and_is_said() {
+    let fapi = numbering(&format!("{PUBLIC}Age: 500\r\n"));
+    let nginx = nginx(&fapi);
+    let [first, second] = [0, 1].map(|_| get(&nginx, SCRIPT));
+    assert_eq!((first.text(), second.text()), ("0".to_owned(), "0".to_owned()));
+    assert_eq!(age(&first), Some(500));
+    assert!((500..560).contains(&age(&second).expect("an age")), "{second:?}");
+}
+
+#[test]
+fn a_reply_of_the_cache_says_its_age() {
+    let fapi = numbering(PUBLIC);
+    let nginx = nginx(&fapi);
+    let [first, second] = [0, 1].map(|_| get(&nginx, SCRIPT));
+    assert_eq!(age(&first), None);
+    assert!(age(&second).is_some_and(|age| age < 60), "{second:?}");
+    let head = request(&nginx, "HEAD", SCRIPT, "");
+    assert!(age(&head).is_some());
+}
+
+#[test]
+fn what_is_as_old_as_it_may_be_is_not_kept() {
+    for (headers, kept) in [
+        ("Cache-Control: max-age=600\r\nAge: 599\r\n", true),
+        ("Cache-Control: max-age=600\r\nAge: 600\r\n", false),
+        ("Cache-Control: public, s-maxage=600\r\nAge: 9999999999999\r\n", false),
+        ("Cache-Control: max-age=600\r\nAge: x\r\n", true),
+        // A time of day.
+        ("Expires: Thu, 31 Dec 2037 23:55:55 GMT\r\nAge: 600\r\n", true),
+    ] {
+        let fapi = numbering(headers);
+        let nginx = nginx(&fapi);
+        let (first, second) = (get(&nginx, SCRIPT), get(&nginx, SCRIPT));
+        // The second that is left may be over.
+        let is_kept = first.text() == second.text();
+        assert!(is_kept == kept || headers.contains("599"), "{headers}");
+    }
+}
+
+#[test]
+fn what_was_nearly_too_old_is_asked_for_again() {
+    let fapi = numbering("Cache-Control: max-age=600\r\nAge: 598\r\n");
+    let mut nginx = nginx(&fapi);
+    get(&nginx, SCRIPT);
+    nginx.until("the script is asked for again", |nginx| get(nginx, SCRIPT).text() != "0");
 }
