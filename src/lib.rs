@@ -37,6 +37,7 @@
 //!                  hop_by_hop          headers that Connection names
 //!                  public_script       what a cache may keep
 //!                  reply_head          header lines of a reply
+//!                  interim             replies before the reply (1xx)
 //!                  error_body          JSON for errors that nginx makes itself
 //! ```
 //!
@@ -58,6 +59,7 @@ mod failure;
 mod frontend_api;
 mod hop_by_hop;
 mod http_url;
+mod interim;
 mod key_source;
 mod known_paths;
 mod location;

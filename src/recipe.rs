@@ -4,6 +4,12 @@
 
 use crate::request_headers::{is_clients, EDGE};
 
+/// The header that announces trailers, which is hidden where nginx does not pass them.
+pub const TRAILER: &str = "Trailer";
+
+/// The header of a switch of protocols, which is hidden in a location that does not ask for one.
+pub const UPGRADE: &str = "Upgrade";
+
 /// Whether a line or the user's own directive wins.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Class {
@@ -60,6 +66,7 @@ pub const RECIPE: &[Line] = &[
     contract("proxy_set_header", &["Expect", ""]),
     contract("proxy_set_header", &["Keep-Alive", ""]),
     contract("proxy_set_header", &["Proxy", ""]),
+    contract("proxy_set_header", &["Proxy-Authenticate", ""]),
     contract("proxy_set_header", &["Proxy-Authorization", ""]),
     contract("proxy_set_header", &["Proxy-Connection", ""]),
     contract("proxy_set_header", &["TE", ""]),
@@ -127,7 +134,12 @@ pub const RECIPE: &[Line] = &[
     contract("proxy_pass_header", &["Content-Type"]),
     // Hop-by-hop headers of replies.
     contract("proxy_hide_header", &["Proxy-Authenticate"]),
+    contract("proxy_hide_header", &["Proxy-Authentication-Info"]),
+    contract("proxy_hide_header", &["Proxy-Authorization"]),
     contract("proxy_hide_header", &["Proxy-Connection"]),
+    contract("proxy_hide_header", &["TE"]),
+    contract("proxy_hide_header", &[TRAILER]),
+    contract("proxy_hide_header", &[UPGRADE]),
     // Since nginx 1.27.2.
     contract("proxy_pass_trailers", &["on"]),
     // Redirects to the Frontend API are changed to lead to the proxy. "//host" leads elsewhere and is kept.

@@ -27,7 +27,6 @@ const STATUS_LINES: &[&[u8]] = &[
     b"HTTP/1.0 404 Not Found\n",
     b"HTTP/1.1 204\r\n",
     b"HTTP/1.1 101 Switching Protocols\r\n",
-    b"HTTP/1.1 103 Early Hints\r\n",
     b"HTTP/1.1 2x0 OK\r\n",
     b"garbage\r\n",
     b"",
@@ -203,10 +202,16 @@ impl Twin {
             let status_line =
                 if line.data.is_null() { Vec::new() } else { bytes(line.data, line.len) };
             let again = statuses.last() == Some(&AGAIN);
+            // What may become an interim reply is left in the buffer until that is known.
+            let unknown = again && u.buffer.last.offset_from(u.buffer.start) < 13;
             Outcome {
                 read: (
-                    u.buffer.pos.offset_from(u.buffer.start).unsigned_abs(),
-                    if again { r.state } else { 0 },
+                    if unknown {
+                        0
+                    } else {
+                        u.buffer.pos.offset_from(u.buffer.start).unsigned_abs()
+                    },
+                    if again && !unknown { r.state } else { 0 },
                 ),
                 statuses,
                 headers: headers.collect(),

@@ -113,18 +113,13 @@ impl Block<'_> {
         let cache = zone.map(|zone| self.cache(cf, &zone, proxy)).transpose()?;
         let keepalive = usize::from(line.keepalive.map_or(KEEPALIVE, NonZeroU16::get));
         let warm = can_wait.then(|| (upstream, keepalive.min(line.warm.into())));
-        let core = self.level.core();
-        if core.error_pages.is_null() && self.nested.is_none() {
-            // Most distributions have an `error_page`. An empty list keeps it from answering clerk-js.
-            core.error_pages =
-                Pool::from(&*cf).array::<ngx_http_err_page_t>(&[]).ok_or(NO_MEMORY)?;
-        }
+        self.hold_error_pages_off(cf)?;
         let proxy = Proxy {
             prefix: line.url.prefix().as_bytes().into(),
             base: has_line.then(|| line.origin.path.as_bytes().into()),
             delegate: if cache.is_some() { Some(cache::handler) } else { proxy },
             cache,
-            location: location_name(core),
+            location: location_name(self.level.core()),
             place: self.place,
             context,
             unauthorized: Rc::default(),
@@ -134,12 +129,22 @@ impl Block<'_> {
             early_data: common.early_data.clone(),
             warm,
             streams: !self.stock.is_set(&effective, "proxy_request_buffering"),
+            upgrades: self.asks_for_upgrades(),
             tls: line.origin.tls,
         };
         if self.nested.is_none() {
             self.warn(cf, in_block, verified);
         }
         Ok(proxy)
+    }
+
+    /// Most distributions have an `error_page`. An empty list keeps it from answering clerk-js.
+    fn hold_error_pages_off(&self, cf: &ngx_conf_t) -> Result<(), Stop> {
+        let core = self.level.core();
+        if core.error_pages.is_null() && self.nested.is_none() {
+            core.error_pages = Pool::from(cf).array::<ngx_http_err_page_t>(&[]).ok_or(NO_MEMORY)?;
+        }
+        Ok(())
     }
 
     /// The zone of a cache, for which nginx is told of another value then.

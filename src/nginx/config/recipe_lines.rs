@@ -31,6 +31,8 @@ impl Block<'_> {
                     && values.ca_bundle.is_empty())
                 || (of_cache && !with_cache)
                 || (of_cache && self.nested.as_ref().is_some_and(|nested| nested.zone.is_some()));
+            let skip =
+                skip || entry.directive == "proxy_hide_header" && self.passes(entry.arguments[0]);
             let list = recipe::LISTS.contains(&entry.directive);
             // nginx takes over what is set around, but no list beside one of the location's own.
             let nested = self.nested.as_ref().filter(|_| entry.class == Class::Contract);
@@ -52,6 +54,27 @@ impl Block<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Whether a hop-by-hop header of replies passes in this location.
+    fn passes(&self, name: &str) -> bool {
+        match name {
+            recipe::TRAILER => {
+                let directive = "proxy_pass_trailers";
+                self.stock.has(directive) && !self.stock.is_off(self.written_here, directive)
+            }
+            recipe::UPGRADE => self.asks_for_upgrades(),
+            _ => false,
+        }
+    }
+
+    /// Whether the location lets clients ask for another protocol.
+    pub fn asks_for_upgrades(&self) -> bool {
+        let headers = self.stock.headers(self.written_here);
+        let asks = |(name, value): &(String, Vec<u8>)| {
+            name.eq_ignore_ascii_case(recipe::UPGRADE) && !value.is_empty()
+        };
+        headers.iter().any(asks)
     }
 
     /// Looks at a line of the user's that takes the place of the recipe's and that nginx does not keep in a place of

@@ -12,9 +12,10 @@ use crate::nginx::base::ffi::{
 };
 use crate::nginx::base::pool::Pool;
 use crate::nginx::base::status::{ERROR, OK};
-use crate::nginx::base::{cached, guard, headers, request};
+use crate::nginx::base::{cached, guard, headers, log, request};
+use crate::nginx::request::cache;
 use crate::nginx::request::notes::{note, noted, Note};
-use crate::nginx::request::{cache, proxy};
+use crate::nginx::request::proxy::{self, Proxy};
 
 /// The filter after one of ours.
 struct Next<T>(Cell<T>);
@@ -39,12 +40,10 @@ pub fn install() {
 unsafe extern "C" fn header_filter(r: *mut ngx_http_request_t) -> ngx_int_t {
     let next = Ok(NEXT_HEADER_FILTER.0.get());
     guard::handler(r, "header filter", next, |r| {
-        if proxy::of(r).is_none() {
-            return next;
-        }
+        let Some(proxy) = proxy::of(r) else { return next };
         if let Some(upstream) = answered_by(r) {
             note(r, Note::Nothing);
-            filter_reply(r, upstream)?;
+            filter_reply(r, upstream, proxy)?;
         } else if r.err_status >= 400 && ptr::eq(r, r.main) {
             // The reply to a subrequest becomes a part of another reply.
             replace_error(r).ok_or(ERROR)?;
@@ -69,6 +68,7 @@ fn answered_by<'a>(r: &ngx_http_request_t) -> Option<&'a mut ngx_http_upstream_t
 fn filter_reply(
     r: &mut ngx_http_request_t,
     upstream: &mut ngx_http_upstream_t,
+    proxy: &Proxy,
 ) -> Result<(), ngx_int_t> {
     // Without a status line nginx takes any bytes for HTTP/0.9, and would speak that to the client as well.
     if upstream.headers_in.status_n == 0 {
@@ -80,11 +80,19 @@ fn filter_reply(
         };
         return Err(NGX_HTTP_BAD_GATEWAY as ngx_int_t);
     }
-    // A switch of protocols, which a location can allow by headers of its own, needs these headers.
-    if r.headers_out.status != NGX_HTTP_SWITCHING_PROTOCOLS as usize {
+    if r.headers_out.status == NGX_HTTP_SWITCHING_PROTOCOLS as usize {
+        // nginx would open a tunnel for whatever this client sends.
+        if !proxy.upgrades || r.headers_in.upgrade.is_null() {
+            log::error(r, "upstream sent 101 although the request asked for no other protocol");
+            return Err(NGX_HTTP_BAD_GATEWAY as ngx_int_t);
+        }
+    } else {
         headers::drop_named_in_reply(r, &upstream.headers_in.headers);
+        if proxy.upgrades {
+            headers::remove_from_reply(r, |name| name.eq_ignore_ascii_case(b"Upgrade"));
+        }
     }
-    if proxy::of(r).is_some_and(|proxy| proxy.cache.is_some()) {
+    if proxy.cache.is_some() {
         cache::count_age(r, upstream).ok_or(ERROR)?;
     }
     let kind = r.headers_out.content_type.as_bytes();

@@ -8,6 +8,7 @@ use std::ptr;
 use std::slice;
 use std::sync::OnceLock;
 
+use crate::interim::{interim, Interim};
 use crate::nginx::base::ffi::{
     ngx_buf_t, ngx_hash_find, ngx_http_request_t, ngx_http_upstream_header_t as Header,
     ngx_http_upstream_main_conf_t, ngx_http_upstream_t, ngx_int_t, ngx_str_t, ngx_table_elt_t,
@@ -19,6 +20,8 @@ use crate::nginx::base::pool::Pool;
 use crate::nginx::base::status::{ERROR, OK};
 use crate::nginx::base::{cached, guard, headers, log, request};
 use crate::nginx::request::proxy::Proxy;
+#[cfg(nginx_early_hints)]
+use crate::nginx::stock::level::Level;
 use crate::reply_head::{line_len, Names};
 
 #[cfg(feature = "compare-heads")]
@@ -105,9 +108,11 @@ unsafe extern "C" fn status_line(r: *mut ngx_http_request_t) -> ngx_int_t {
     let Some(&stock) = STATUS_LINE.get() else { return ERROR };
     guard::request(r, "status line", ERROR, |r| {
         let Some(u) = request::upstream(r) else { return ERROR };
+        if !skip_interim(r, u) {
+            return AGAIN;
+        }
         u.process_header = Some(stock);
         let (whole, last) = (is_plain(r, u), u.buffer.last);
-        // Replies before the last one (1xx) stand here, with the status line in front; nginx knows what they are.
         // The stock function goes on with what follows a status line at once, if it sees it.
         if let Some(len) = line_len(bytes(&u.buffer)).filter(|_| whole) {
             u.buffer.last = u.buffer.pos.wrapping_add(len);
@@ -116,17 +121,63 @@ unsafe extern "C" fn status_line(r: *mut ngx_http_request_t) -> ngx_int_t {
         let Some(u) = request::upstream(r) else { return ERROR };
         u.buffer.last = last;
         match u.process_header.filter(|next| *next as usize != stock as usize) {
-            None if status == AGAIN => u.process_header = Some(status_line),
-            // A reply before the last one is nginx's own affair.
             Some(next) if whole && status == AGAIN && u.headers_in.status_n >= 200 => {
                 LINES.get_or_init(|| next);
                 return lines_of(r, next);
             }
-            Some(next) if whole && status == AGAIN => return call(next, r),
-            _ => {}
+            // Early hints, which are whole and followed by another status line.
+            Some(next) if whole && status == AGAIN => {
+                let status = call(next, r);
+                expect_status_line(r, stock);
+                return status;
+            }
+            _ => expect_status_line(r, stock),
         }
         status
     })
+}
+
+/// Has nginx come back here where the next thing is a status line.
+fn expect_status_line(r: &ngx_http_request_t, stock: Process) {
+    if let Some(u) = request::upstream(r) {
+        if is_stock(&STATUS_LINE, u.process_header, stock) {
+            u.process_header = Some(status_line);
+        }
+    }
+}
+
+/// Takes interim replies out of the buffer, except early hints that nginx passes on. False if one has not come to its
+/// end.
+fn skip_interim(r: &ngx_http_request_t, u: &mut ngx_http_upstream_t) -> bool {
+    if r.state != 0 || cached::has_head(r, u) {
+        return true;
+    }
+    loop {
+        let len = match interim(bytes(&u.buffer)) {
+            Interim::None => return true,
+            Interim::Partial => return false,
+            Interim::Whole([b'0', b'3'], _) if passes_early_hints(r) => return true,
+            Interim::Whole(_, len) => len,
+        };
+        let rest = bytes(&u.buffer).len() - len;
+        // SAFETY: nginx's buffer, in which the rest moves to where it would have been.
+        unsafe { ptr::copy(u.buffer.pos.add(len), u.buffer.pos, rest) };
+        u.buffer.last = u.buffer.pos.wrapping_add(rest);
+        if rest == 0 {
+            return false;
+        }
+    }
+}
+
+/// Whether the location has an `early_hints`, which decides then.
+#[cfg(nginx_early_hints)]
+fn passes_early_hints(r: &ngx_http_request_t) -> bool {
+    Level::of(r).is_some_and(|level| !level.core().early_hints.is_null())
+}
+
+#[cfg(not(nginx_early_hints))]
+fn passes_early_hints(_r: &ngx_http_request_t) -> bool {
+    false
 }
 
 unsafe extern "C" fn lines(r: *mut ngx_http_request_t) -> ngx_int_t {

@@ -67,6 +67,8 @@ pub struct Proxy {
     pub early_data: Option<Rc<Expression>>,
     /// The implicit upstream whose connections can be kept ready, and how many.
     pub warm: Option<(String, usize)>,
+    /// Whether the location lets clients ask for another protocol.
+    pub upgrades: bool,
     /// Whether TLS is spoken with the Frontend API.
     pub tls: bool,
 }

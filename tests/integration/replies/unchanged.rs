@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::sync::mpsc;
 use std::sync::Mutex;
 
+use crate::kit::assert::assert_json;
 use crate::kit::fapi::{json, Fapi, CA};
 use crate::kit::harness::{dechunk, has, split_head, Config, Nginx, PATIENCE};
 use crate::kit::location::{location, nginx};
@@ -234,21 +235,99 @@ fn a_switch_of_protocols_where_the_location_allows_it() {
     assert_eq!(reply.all("Upgrade"), ["echo"]);
 }
 
+/// A server that switches although nobody asked for it, or in a location that does not let clients ask, would get
+/// whatever the client sends.
+#[test]
+fn a_switch_of_protocols_that_nobody_asked_for() {
+    let lines = "proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection upgrade;";
+    for (lines, asks) in [("", ""), ("", "Upgrade: echo\r\n"), (lines, "")] {
+        let head =
+            "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\nhello";
+        let (fapi, nginx) = answering_beside(head, lines);
+        let request =
+            format!("GET /__clerk/v1 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{asks}\r\nmore");
+        assert_json(&nginx.send(request), 502, "proxy_request_failed");
+        let told = "upstream sent 101 although the request asked for no other protocol";
+        assert_eq!(nginx.count(told), 1);
+        assert_eq!(fapi.requests().len(), 1);
+    }
+}
+
+/// Interim replies before the reply, over HTTP/1.1 and HTTP/2, are none.
+#[test]
+fn interim_replies() {
+    let fapi = Fapi::start(CA.server(&["localhost"]), |request, stream| {
+        let number = request.target().rsplit('/').next().expect("a number");
+        let step: usize = number.parse().expect("a number");
+        let interim = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </x>\r\nX-Interim: 1\r\n\r\n\
+                       HTTP/1.1 102 Processing\nX-Interim: 2\n\n";
+        let reply = interim.to_owned() + &json(201, "X-Reply: 1\r\n", "{}");
+        reply
+            .as_bytes()
+            .chunks(step)
+            .all(|part| stream.write_all(part).and_then(|()| stream.flush()).is_ok())
+    });
+    let location = location(&fapi, "");
+    let nginx = Config::new(&format!(
+        "server {{ listen 127.0.0.1:%PORT%; listen 127.0.0.1:%PORT2% http2;\n{location}\n}}"
+    ))
+    .start();
+    for step in [1, 7, 30, 1000] {
+        let target = format!("/__clerk/{step}");
+        for reply in [nginx.get(&target), nginx.curl_h2(&target, &[])] {
+            assert_eq!((reply.status, reply.text().as_str()), (201, "{}"));
+            assert_eq!(reply.all("X-Reply"), ["1"]);
+            assert!(reply.all("X-Interim").is_empty() && reply.all("Link").is_empty());
+        }
+    }
+    // All on one connection: nothing is left over.
+    assert!(fapi.requests().iter().all(|request| request.connection == 0));
+}
+
+/// A cache keeps the reply alone.
+#[test]
+fn an_interim_reply_before_one_that_is_kept() {
+    let reply = json(200, "Cache-Control: max-age=60\r\n", "{}");
+    let fapi =
+        Fapi::answering(None, format!("HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n{reply}"));
+    let nginx = Config::server(&format!(
+        "location /__clerk/ {{ clerk_proxy https://app.dev/__clerk secret_key=%KEY% \
+         upstream=http://localhost:{}; proxy_cache zone; }}",
+        fapi.port
+    ))
+    .http("proxy_cache_path cache keys_zone=zone:1m;")
+    .start();
+    for _ in 0..2 {
+        let reply = nginx.get("/__clerk/npm/x.js");
+        assert_eq!((reply.status, reply.text().as_str()), (200, "{}"));
+    }
+    assert_eq!(fapi.requests().len(), 1);
+}
+
 #[test]
 fn headers_for_one_hop() {
     let (_fapi, nginx) = answering(json(
         200,
         "Connection: keep-alive, X-Hop, Set-Cookie, x-other, upgrade\r\nX-Hop: 1\r\nX-Other: 2\r\nX-Keep: 3\r\n\
          Set-Cookie: a=b\r\nKeep-Alive: timeout=5\r\nProxy-Authenticate: Basic\r\nUpgrade: h2c\r\n\
-         Proxy-Connection: close\r\n",
+         Proxy-Connection: close\r\nProxy-Authentication-Info: x\r\nProxy-Status: a\r\nTE: x\r\nTrailer: X-Sum\r\n",
         "{}",
     ));
     let reply = nginx.get("/__clerk/v1");
-    for name in
-        ["X-Hop", "X-Other", "Keep-Alive", "Proxy-Authenticate", "Upgrade", "Proxy-Connection"]
-    {
+    for name in [
+        "X-Hop",
+        "X-Other",
+        "Keep-Alive",
+        "Proxy-Authenticate",
+        "Proxy-Authentication-Info",
+        "Proxy-Connection",
+        "TE",
+        "Upgrade",
+    ] {
         assert!(reply.all(name).is_empty(), "{name}");
     }
+    assert_eq!(reply.all("Trailer").is_empty(), !has("proxy_pass_trailers"));
+    assert_eq!(reply.all("Proxy-Status"), ["a"]);
     assert_eq!(reply.all("Connection"), ["close"]);
     assert_eq!((reply.all("X-Keep"), reply.all("Set-Cookie")), (vec!["3"], vec!["a=b"]));
 }
