@@ -136,6 +136,7 @@ check() {
     sed 's/^/newcomer: $ /' /tmp/command
     tries=0
     # A reload is not at once.
+    # shellcheck disable=SC2024 # root writes there
     until sudo -u newcomer sh /tmp/command >/tmp/printed; do
         tries=$((tries + 1))
         [ $tries -lt 5 ] || { cat /tmp/printed; exit 1; }
