@@ -50,17 +50,21 @@ pub fn plain(nodes: &[Node]) -> Vec<Node> {
 
 /// The lines that stand beside a `clerk_proxy`.
 pub fn beside_clerk(nodes: &[Node]) -> Vec<&str> {
-    let lines = || nodes.iter().filter(|node| matches!(node, Node::Line(_)));
-    let here =
-        lines().any(|node| matches!(node, Node::Line(line) if line.starts_with("clerk_proxy ")));
-    let mut found = Vec::new();
-    for node in nodes {
-        match node {
-            Node::Line(line) if here => found.push(line.as_str()),
-            Node::Line(_) => {}
-            Node::Block(_, inner) => found.extend(beside_clerk(inner)),
+    fn collect<'a>(nodes: &'a [Node], inside: bool, found: &mut Vec<&'a str>) {
+        let is_clerk =
+            |node: &Node| matches!(node, Node::Line(line) if line.starts_with("clerk_proxy "));
+        // Locations inside of one proxy as it does.
+        let inside = inside || nodes.iter().any(is_clerk);
+        for node in nodes {
+            match node {
+                Node::Line(line) if inside => found.push(line),
+                Node::Line(_) => {}
+                Node::Block(_, inner) => collect(inner, inside, found),
+            }
         }
     }
+    let mut found = Vec::new();
+    collect(nodes, false, &mut found);
     found
 }
 
@@ -128,7 +132,7 @@ impl Grammar {
         }
         let locations =
             "/ | = / | /__clerk | /__clerk/ | ^~ /__clerk/v1/ | = /__clerk/v1 | /other/ | \
-                         ~ ^/__clerk/(re|x) | ~* \\.js$ | @named | /own/";
+                         ~ ^/__clerk/(re|x) | ~* \\.js$ | ~ /\\. | @named | /own/";
         nodes.extend(self.locations(locations, 2));
         if self.chance(300) {
             nodes.push(self.condition('c'));
@@ -166,7 +170,9 @@ impl Grammar {
         let inner = match name {
             _ if self.odd() => "/ | = /x | @inner | /__clerk/",
             "/" => "/a/ | /__clerk/n/ | ~ ^/__clerk/y | = /__clerk/z",
-            "/__clerk" | "/__clerk/" => "/__clerk/v2/ | = /__clerk/v3 | ~ \\.css$",
+            "/__clerk" | "/__clerk/" => {
+                "/__clerk/v1/client | /__clerk/v2/ | = /__clerk/v3 | ~ \\.css$"
+            }
             _ => "",
         };
         if depth > 0 && self.chance(400) {

@@ -40,7 +40,7 @@ clerk_proxy -: https://app.dev/__clerk || https://app.dev/__clerk secret_key=%KE
 pub const UPSTREAMS: &str = "upstream fapi { server 127.0.0.1:%FAPI%; server 127.0.0.1:%FAPI% backup; keepalive 4; } | \
     upstream secure { zone secure 64k; server localhost:%TLS%; keepalive 4; } | \
     upstream own { least_conn; server 127.0.0.1:%OWN%; } | map $host $clerk_key { default %KEY%; shop.example sk_live_shop; } | \
-    proxy_cache_path cache keys_zone=c:64k levels=1:2; | \
+    proxy_cache_path cache keys_zone=c:64k levels=1:2; | limit_req_zone $host zone=r:64k rate=1000r/s; | \
     server { listen 127.0.0.1:%PORT%; server_name shop.example; return 204; }";
 
 /// Directives of nginx's own.
@@ -93,7 +93,7 @@ proxy_request_buffering hsl: on | off || x
 proxy_send_lowat hsl: 0 | 1 || x
 proxy_send_timeout hsl: 5s || 0 | x
 proxy_set_body l: "" | hello | $request_body || $nope | $
-proxy_set_header hsl*: X-One 1 | X-One "" | Host own.test | X-Forwarded-Host own.test | Connection close | X-Key $clerk_key | Content-Length 3 | Upgrade $http_upgrade | X-Forwarded-Proto gopher || Clerk-Secret-Key sk_live_outer | X-Forwarded-For 6.6.6.6 | clerk-proxy-url x | "" x | X-Two $nope | "a b" c | X-Three $ | Host "" | TE x | cookie a=b
+proxy_set_header hsl*: Authorization "Basic b3duOm93bg==" | Cookie "" | Origin "" | Accept-Encoding "" | User-Agent own | X-Real-IP $remote_addr | CF-Connecting-IP $http_cf_connecting_ip | X-One 1 | X-One "" | Host own.test | X-Forwarded-Host own.test | Connection close | X-Key $clerk_key | Content-Length 3 | Upgrade $http_upgrade | X-Forwarded-Proto gopher || Clerk-Secret-Key sk_live_outer | X-Forwarded-For 6.6.6.6 | clerk-proxy-url x | "" x | X-Two $nope | "a b" c | X-Three $ | Host "" | TE x | cookie a=b
 proxy_socket_keepalive hsl: on | off || x
 proxy_ssl_certificate hsl: cert.pem; proxy_ssl_certificate_key cert.key || cert.pem | $arg_cert | nowhere.pem | "" | ca.pem
 proxy_ssl_certificate_key -: cert.key | nowhere.key | key | data:x
@@ -123,7 +123,7 @@ client_max_body_size hsl: 0 | 1 | 1k | 10m || x | -1
 large_client_header_buffers hs: 4 8k | 2 1k || 0 0 | 1 x
 error_page hsli*: 404 /own/404 | 502 504 = @named | 500 503 =200 /other/x | 403 https://app.dev/ | 502 /__clerk/v1 || 200 /x | 502 | 404 = | 404 $nope
 return lic: 204 | 200 "ok $clerk_proxy_client_ip" | 404 | 301 https://app.dev$request_uri | 444 || 9999 | x | 200 $nope | http://x
-rewrite slic*: ^/old/(.*)$ /__clerk/$1 last | ^/__clerk/v2/x /__clerk/%2f..%2fz?q break | ^/other(.*) /__clerk$1 || ( x | ^ /x nonsense | ^ /x$nope | ^ /__clerk/..//x last | ^ /loop last
+rewrite slic*: ^/__clerk/(.*)$ /$1 break | ^ /index.html break | ^/old/(.*)$ /__clerk/$1 last | ^/__clerk/v2/x /__clerk/%2f..%2fz?q break | ^/other(.*) /__clerk$1 || ( x | ^ /x nonsense | ^ /x$nope | ^ /__clerk/..//x last | ^ /loop last
 set slic*: $x $uri | $y $clerk_proxy_uri | $z $clerk_proxy_client_ip || x y | $x $nope | $clerk_proxy_uri x | $proxy_host x | $host x | $clerk_key x
 root hslic: html || $nope
 alias -: %DIR%/ | $nope | ""
@@ -142,7 +142,12 @@ gzip hsli: on | off || x
 gzip_types hsl: * | application/json
 sub_filter hsl*: ok ko | $host x || a
 sub_filter_types hsl: *
-add_header hsli*: X-Two 2 always | X-Uri $clerk_proxy_uri || X | X $nope
+add_after_body hsl: /own/x | "" || /__clerk/v1
+add_trailer hsli*: X-Trailer 1 always || X
+gunzip hsl: on | off || x
+userid hsl: on | off || x
+limit_req hsl*: zone=r burst=100 nodelay || zone=nowhere
+add_header hsli*: Cache-Control "public, max-age=31536000, immutable" always | Access-Control-Allow-Origin * | Set-Cookie seen=1 | Strict-Transport-Security max-age=1 always | Vary "" | X-Two 2 always | X-Uri $clerk_proxy_uri || X | X $nope
 add_before_body hsl: /own/x | "" || /__clerk/v1
 ssi hsli: on | off || x
 slice hsl: 0 | 1k || x
