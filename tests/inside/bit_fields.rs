@@ -57,7 +57,7 @@ fn called() -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     for (_, text) in sources("src/nginx") {
         // A connection has fields of these names, too.
-        let others = ["(*u).peer.set_log_error(", "(*event).set_timedout(", "(*event).timedout("];
+        let others = ["u.peer.set_log_error(", "(*event).set_timedout(", "event.timedout("];
         let text = others.into_iter().fold(text, |text, other| text.replace(other, ""));
         for (at, _) in text.match_indices('.') {
             let rest = &text[at + 1..];

@@ -1,11 +1,18 @@
 //! A connection to a server.
 
-use std::ffi::c_int;
+use std::ffi::{c_int, c_void};
+use std::io;
+use std::mem::ManuallyDrop;
+use std::net::TcpStream;
+use std::os::fd::FromRawFd;
 use std::ptr::NonNull;
 
 use crate::nginx::base::ffi::{
-    ngx_close_connection, ngx_connection_t, ngx_destroy_pool, ngx_peer_connection_t,
+    ngx_close_connection, ngx_connection_t, ngx_create_pool, ngx_destroy_pool,
+    ngx_event_handler_pt, ngx_event_t, ngx_handle_read_event, ngx_log_t, ngx_peer_connection_t,
+    NGX_AGAIN,
 };
+use crate::nginx::base::status::OK;
 
 /// An open connection.
 #[derive(Clone, Copy, PartialEq)]
@@ -17,6 +24,11 @@ impl Connection {
         NonNull::new(peer.connection).map(Self)
     }
 
+    /// That of an event, which nginx calls a handler for.
+    pub fn of_event(event: &ngx_event_t) -> Option<Self> {
+        NonNull::new(event.data.cast()).map(Self)
+    }
+
     /// nginx's own structure.
     pub fn get<'a>(self) -> &'a mut ngx_connection_t {
         // SAFETY: it is open, and so in nginx's table of connections; no caller keeps the reference over a call to nginx.
@@ -26,6 +38,66 @@ impl Connection {
     /// What nginx's functions want.
     pub fn as_ptr(self) -> *mut ngx_connection_t {
         self.0.as_ptr()
+    }
+
+    /// The events of reading and of writing.
+    pub fn both_events<'a>(self) -> [&'a mut ngx_event_t; 2] {
+        // SAFETY: a connection has two events for itself. As above.
+        unsafe { [&mut *self.get().read, &mut *self.get().write] }
+    }
+
+    /// Its descriptor, as a socket of std's, which must not close it.
+    fn socket(self) -> ManuallyDrop<TcpStream> {
+        // SAFETY: the descriptor is open, and stays so.
+        ManuallyDrop::new(unsafe { TcpStream::from_raw_fd(self.get().fd) })
+    }
+
+    /// Takes it over from nginx, which has begun it: events lead to the owner. `None` without memory.
+    pub fn adopt(self, log: *mut ngx_log_t, owner: *mut c_void) -> Option<()> {
+        // SAFETY: the log is alive as long as the connection is the owner's.
+        let pool = unsafe { ngx_create_pool(128, log) };
+        let c = self.get();
+        (c.pool, c.data, c.log) = (pool, owner, log);
+        self.both_events().into_iter().for_each(|event| event.log = log);
+        (!pool.is_null()).then_some(())
+    }
+
+    /// Has nginx call this for its events.
+    pub fn listen(self, handler: ngx_event_handler_pt) {
+        self.both_events().into_iter().for_each(|event| event.handler = handler);
+    }
+
+    /// Whether there may be something to read.
+    pub fn is_ready(self) -> bool {
+        let [read, _] = self.both_events();
+        read.ready() == 1
+    }
+
+    /// Has nginx call the handler once there is something to read.
+    pub fn expect_more(self) -> Result<(), String> {
+        // SAFETY: the event is that of the open connection.
+        match unsafe { ngx_handle_read_event(self.get().read, 0) } {
+            OK => Ok(()),
+            _ => Err("no event".to_owned()),
+        }
+    }
+
+    /// Whether there is nothing to read, by the connection's own function, which takes in what TLS alone is told.
+    pub fn has_nothing(self) -> bool {
+        let mut byte = 0u8;
+        // SAFETY: the connection is open, and there is room for one byte.
+        let received = self.get().recv.map(|recv| unsafe { recv(self.as_ptr(), &raw mut byte, 1) });
+        received == Some(NGX_AGAIN as isize)
+    }
+
+    /// What connecting has failed with, if it has.
+    pub fn check_connected(self) -> io::Result<()> {
+        self.socket().take_error()?.map_or(Ok(()), Err)
+    }
+
+    /// Whether bytes have arrived, which stay there.
+    pub fn has_bytes(self) -> bool {
+        self.socket().peek(&mut [0]).is_ok_and(|len| len == 1)
     }
 
     /// Sets an option of TCP. A socket that is none of TCP's, or a kernel without the option, does without.

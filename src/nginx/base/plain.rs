@@ -1,11 +1,13 @@
-//! Structs of nginx's that may be zeroed.
+//! C structs that may be zeroed.
 
 use std::mem;
 
+use libc::sockaddr_in;
+
 use crate::nginx::base::ffi::{
     ngx_addr_t, ngx_buf_t, ngx_conf_file_t, ngx_conf_t, ngx_connection_t, ngx_event_t,
-    ngx_http_compile_complex_value_t, ngx_http_complex_value_t, ngx_http_request_t,
-    ngx_http_upstream_t, ngx_table_elt_t,
+    ngx_http_compile_complex_value_t, ngx_http_complex_value_t, ngx_http_connection_t,
+    ngx_http_request_t, ngx_http_upstream_t, ngx_http_variable_value_t, ngx_log_t, ngx_table_elt_t,
 };
 
 /// A plain C struct.
@@ -30,5 +32,6 @@ macro_rules! plain {
 
 plain! {
     ngx_addr_t ngx_buf_t ngx_conf_file_t ngx_conf_t ngx_connection_t ngx_event_t ngx_http_compile_complex_value_t
-    ngx_http_complex_value_t ngx_http_request_t ngx_http_upstream_t ngx_table_elt_t
+    ngx_http_complex_value_t ngx_http_connection_t ngx_http_request_t ngx_http_upstream_t ngx_http_variable_value_t
+    ngx_log_t ngx_table_elt_t sockaddr_in
 }

@@ -14,21 +14,17 @@ impl TlsClient {
     }
 
     /// Never called.
-    pub unsafe fn begin(
+    pub fn begin(
         &self,
-        _c: *mut ngx_connection_t,
-        _conf: *mut ngx_http_upstream_conf_t,
+        _c: Connection,
+        _conf: &ngx_http_upstream_conf_t,
         _handler: unsafe extern "C" fn(*mut ngx_connection_t),
     ) -> Result<bool, String> {
         match *self {}
     }
 
     /// Never called.
-    pub unsafe fn check(
-        &self,
-        _c: *mut ngx_connection_t,
-        _conf: *mut ngx_http_upstream_conf_t,
-    ) -> Result<(), String> {
+    pub fn check(&self, _c: Connection, _conf: &ngx_http_upstream_conf_t) -> Result<(), String> {
         match *self {}
     }
 }

@@ -44,36 +44,34 @@ impl TlsClient {
         }
     }
 
-    /// Begins a handshake; returns whether it is complete. If not, `handler` is called later.
-    ///
-    /// # Safety
-    ///
-    /// The connection is open, has a pool and no TLS yet; the settings are those of a location that speaks TLS.
-    pub unsafe fn begin(
+    /// Begins a handshake with the settings of a location that speaks TLS; returns whether it is complete. If not,
+    /// `handler` is called later.
+    pub fn begin(
         &self,
-        c: *mut ngx_connection_t,
-        conf: *mut ngx_http_upstream_conf_t,
+        c: Connection,
+        conf: &ngx_http_upstream_conf_t,
         handler: Handler,
     ) -> Result<bool, String> {
         let failed = || "TLS handshake failed".to_owned();
         let flags = (NGX_SSL_BUFFER | NGX_SSL_CLIENT) as ngx_uint_t;
-        // SAFETY: promised by the caller.
+        let name = expected_name(conf);
+        // An address is not a name (RFC 6066, section 3).
+        let is_name = !name.is_empty() && !name.starts_with('[') && name.parse::<IpAddr>().is_err();
+        let sent = (conf.ssl_server_name == 1 && is_name).then(|| CString::new(name).ok());
+        // SAFETY: the connection is open and has a pool, and the settings have a context.
         unsafe {
-            if (self.create)((*conf).ssl, c, flags) != OK {
+            if (self.create)(conf.ssl, c.as_ptr(), flags) != OK {
                 return Err(failed());
             }
-            let ssl = (*c).ssl;
-            let name = expected_name(conf);
-            // An address is not a name (RFC 6066, section 3).
-            let is_address = name.starts_with('[') || name.parse::<IpAddr>().is_ok();
-            if (*conf).ssl_server_name == 1 && !name.is_empty() && !is_address {
-                let name = CString::new(name).map_err(|_| failed())?;
+            let ssl = c.get().ssl;
+            if let Some(name) = sent {
+                let name = name.ok_or_else(failed)?;
                 let ((command, kind), text) = (SET_HOST_NAME, name.as_ptr().cast_mut().cast());
                 if (self.control)((*ssl).connection.cast(), command, kind, text) == 0 {
                     return Err(failed());
                 }
             }
-            match (self.handshake)(c) {
+            match (self.handshake)(c.as_ptr()) {
                 OK => Ok(true),
                 status if status == NGX_AGAIN as ngx_int_t => {
                     (*ssl).handler = Some(handler);
@@ -84,50 +82,27 @@ impl TlsClient {
         }
     }
 
-    /// Checks that the handshake succeeded with the expected server.
-    ///
-    /// # Safety
-    ///
-    /// The handshake was begun here, with the same settings.
-    pub unsafe fn check(
-        &self,
-        c: *mut ngx_connection_t,
-        conf: *mut ngx_http_upstream_conf_t,
-    ) -> Result<(), String> {
-        // SAFETY: promised by the caller.
+    /// Checks that the handshake, which was begun here with the same settings, succeeded with the expected server.
+    pub fn check(&self, c: Connection, conf: &ngx_http_upstream_conf_t) -> Result<(), String> {
+        let name = expected_name(conf);
+        let mut text = ngx_str_t { len: name.len(), data: name.as_ptr().cast_mut() };
+        // SAFETY: the connection is open, and has TLS since `begin`.
         unsafe {
-            if (*(*c).ssl).handshaked() == 0 {
+            let ssl = c.get().ssl;
+            if (*ssl).handshaked() == 0 {
                 return Err("TLS handshake failed".to_owned());
             }
-            if (*conf).ssl_verify != 1 {
+            if conf.ssl_verify != 1 {
                 return Ok(());
             }
-            let result = (self.verify_result)((*(*c).ssl).connection.cast());
+            let result = (self.verify_result)((*ssl).connection.cast());
             if result != 0 {
                 return Err(format!("certificate verify error {result}"));
             }
-            let name = expected_name(conf);
-            let mut text = ngx_str_t { len: name.len(), data: name.as_ptr().cast_mut() };
-            if (self.check_host)(c, &raw mut text) != OK {
+            if (self.check_host)(c.as_ptr(), &raw mut text) != OK {
                 return Err(format!("certificate does not match \"{name}\""));
             }
             Ok(())
-        }
-    }
-
-    /// Frees the TLS state of a connection without telling the server.
-    ///
-    /// # Safety
-    ///
-    /// The connection is open.
-    unsafe fn end(&self, c: *mut ngx_connection_t) {
-        // SAFETY: promised by the caller.
-        unsafe {
-            if let Some(ssl) = (*c).ssl.as_mut() {
-                ssl.set_no_wait_shutdown(1);
-                ssl.set_no_send_shutdown(1);
-                (self.shutdown)(c);
-            }
         }
     }
 }
@@ -142,21 +117,22 @@ pub fn is_spoken(c: Connection) -> bool {
 pub fn close(c: Connection) -> bool {
     if is_spoken(c) {
         let Some(tls) = TlsClient::of_nginx() else { return false };
-        // SAFETY: the connection is open.
-        unsafe { tls.end(c.as_ptr()) };
+        // SAFETY: the connection is open. Its state is freed without telling the server.
+        unsafe {
+            let ssl = c.get().ssl;
+            (*ssl).set_no_wait_shutdown(1);
+            (*ssl).set_no_send_shutdown(1);
+            (tls.shutdown)(c.as_ptr());
+        }
     }
     c.finish();
     true
 }
 
 /// The name that the certificate must carry: that of the settings, without a port.
-///
-/// # Safety
-///
-/// The settings are those of a location that speaks TLS.
-unsafe fn expected_name(conf: *mut ngx_http_upstream_conf_t) -> String {
-    // SAFETY: promised by the caller; the name is one of the configuration.
-    let name = unsafe { (*conf).ssl_name.as_ref() }.map(|name| name.value.as_bytes());
+fn expected_name(conf: &ngx_http_upstream_conf_t) -> String {
+    // SAFETY: null or a name of the configuration.
+    let name = unsafe { conf.ssl_name.as_ref() }.map(|name| name.value.as_bytes());
     let name = String::from_utf8_lossy(name.unwrap_or_default());
     let behind = if name.starts_with('[') { name.find(']').unwrap_or(0) } else { 0 };
     let port = name[behind..].find(':').map_or(name.len(), |colon| behind + colon);

@@ -11,7 +11,7 @@ pub struct Wanted {
     /// A location that uses the upstream.
     pub context: Context,
     /// Its settings for upstreams; those of all such locations agree.
-    pub conf: *mut ngx_http_upstream_conf_t,
+    pub conf: &'static ngx_http_upstream_conf_t,
     /// Whether TLS is spoken.
     pub tls: bool,
     /// Whether all of its locations can use such connections.

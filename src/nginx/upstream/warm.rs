@@ -7,15 +7,17 @@
 //! A page asks for a script, and then for two or three things at once. Therefore the timer also fires as soon as more
 //! requests than before are in progress. What they took is made again, up to twice the number that is kept ready.
 
-use std::ffi::c_long;
+use std::cell::RefCell;
 use std::mem;
-use std::ptr::{self, NonNull};
+use std::ptr;
+use std::rc::{Rc, Weak};
 
 use crate::nginx::base::clock::{is_before, now};
 use crate::nginx::base::ffi::{
-    ngx_connection_t, ngx_cycle_t, ngx_event_t, ngx_log_t, ngx_msec_t, NGX_LOG_INFO,
+    ngx_connection_t, ngx_cycle_t, ngx_event_t, ngx_log_t, ngx_msec_t, ngx_random, NGX_LOG_INFO,
     NGX_LOG_NOTICE, NGX_LOG_WARN,
 };
+use crate::nginx::base::plain::Plain;
 use crate::nginx::base::timer::Timer;
 use crate::nginx::base::{guard, log, process};
 use crate::nginx::upstream::attempt::{Attempt, Begun, Callbacks, LATE};
@@ -38,18 +40,15 @@ const SHORTEST: ngx_msec_t = 1_000;
 /// The longest delay.
 const LONGEST: ngx_msec_t = 300_000;
 
-extern "C" {
-    /// What nginx gives a seed of its own in each worker. musl's `rand` has none.
-    fn random() -> c_long;
-}
-
 /// The warm connections of one upstream in one worker.
 pub struct Warm {
     upstream: Block,
     wanted: Wanted,
     traffic: Traffic,
     cycle: *const ngx_cycle_t,
-    timer: Option<Timer>,
+    timer: Timer,
+    /// Where nginx has its address, in events.
+    place: Weak<RefCell<Self>>,
     /// A log that prints nothing: a failure is logged once, in a line of ours.
     quiet: ngx_log_t,
     under_way: Vec<Attempt>,
@@ -62,50 +61,42 @@ pub struct Warm {
     told: bool,
 }
 
-/// Owns a `Warm` whose address nginx has in events; dropping it ends those first.
-pub struct Running(NonNull<Warm>);
+/// What keeps them; dropping it ends them.
+pub struct Running(#[allow(dead_code)] Rc<RefCell<Warm>>);
 
-impl Drop for Running {
+impl Drop for Warm {
     fn drop(&mut self) {
-        // SAFETY: `start` has made it; what leads here, its timer, its connections and the count of requests, ends with
-        // it.
-        let warm = unsafe { Box::from_raw(self.0.as_ptr()) };
-        warm.traffic.on_more(None);
+        self.traffic.on_more(None);
     }
 }
 
 impl Warm {
     fn start(cycle: &ngx_cycle_t, upstream: Block, wanted: Wanted, traffic: &Traffic) -> Running {
-        // SAFETY: the cycle has a log.
-        let mut quiet = unsafe { *cycle.log };
-        (quiet.log_level, quiet.handler, quiet.data, quiet.action) =
-            (0, None, ptr::null_mut(), ptr::null_mut());
         let (under_way, next, missing, failures, told) = (Vec::new(), now(), 0, 0, false);
-        let cycle_address = ptr::from_ref(cycle);
-        let warm = NonNull::from(Box::leak(Box::new(Self {
-            upstream,
-            wanted,
-            traffic: traffic.clone(),
-            cycle: cycle_address,
-            timer: None,
-            quiet,
-            under_way,
-            next,
-            missing,
-            failures,
-            told,
-        })));
-        let mut timer = Timer::new("warm connections", INTERVAL, move || {
-            // SAFETY: the timer is gone with the `Warm`.
-            unsafe { (*warm.as_ptr()).on_timer() };
+        let cycle = ptr::from_ref(cycle);
+        let warm = Rc::new_cyclic(|place: &Weak<RefCell<Self>>| {
+            let call = |what: fn(&mut Self)| {
+                let place = place.clone();
+                move || place.upgrade().iter().for_each(|warm| what(&mut warm.borrow_mut()))
+            };
+            let timer = Timer::new("warm connections", INTERVAL, call(Self::on_timer));
+            traffic.on_more(Some(Box::new(call(Self::hurry))));
+            RefCell::new(Self {
+                upstream,
+                wanted,
+                traffic: traffic.clone(),
+                cycle,
+                timer,
+                place: place.clone(),
+                quiet: ngx_log_t::zeroed(),
+                under_way,
+                next,
+                missing,
+                failures,
+                told,
+            })
         });
-        timer.set(next);
-        // SAFETY: it was just made, and nothing else refers to it yet.
-        unsafe { (*warm.as_ptr()).timer = Some(timer) };
-        traffic.on_more(Some(Box::new(move || {
-            // SAFETY: `Running` takes this back before it ends.
-            unsafe { (*warm.as_ptr()).hurry() };
-        })));
+        warm.borrow_mut().arm();
         Running(warm)
     }
 
@@ -113,10 +104,7 @@ impl Warm {
     fn arm(&mut self) {
         let deadlines = self.under_way.iter().map(|attempt| attempt.deadline);
         let earlier = |one, other| if is_before(other, one) { other } else { one };
-        let first = deadlines.fold(self.next, earlier);
-        if let Some(timer) = &mut self.timer {
-            timer.set(first);
-        }
+        self.timer.set(deadlines.fold(self.next, earlier));
     }
 
     /// Looks once the request that has just begun has its connection, unless the server is left alone.
@@ -167,7 +155,7 @@ impl Warm {
         let late = self.under_way.len().min(self.addresses() as usize - 1);
         let mut missing = false;
         while ready.len() + self.under_way.len() < count + late {
-            let owner = ptr::from_mut(self).cast();
+            let owner = self.place.as_ptr().cast_mut().cast();
             let upstream = self.upstream.get();
             match Attempt::begin(upstream, &self.wanted, &raw mut self.quiet, owner, CALLBACKS) {
                 Begun::Ready(attempt) => ready.push(attempt),
@@ -214,8 +202,8 @@ impl Warm {
             Some(more) => (SHORTEST << more.min(9)).min(LONGEST),
         };
         // Jitter, so that workers and machines that lost their connections together do not reconnect together.
-        // SAFETY: a function of libc's; nginx seeds it in each worker.
-        let random = ngx_msec_t::try_from(unsafe { random() }).unwrap_or_default();
+        // nginx seeds it in each worker.
+        let random = ngx_msec_t::try_from(ngx_random()).unwrap_or_default();
         self.next = now().wrapping_add(wait - wait / 4 + random % (wait / 2 + 1));
     }
 
@@ -268,8 +256,8 @@ unsafe extern "C" fn on_event(event: *mut ngx_event_t) {
 
 unsafe extern "C" fn on_handshake(c: *mut ngx_connection_t) {
     // SAFETY: `Attempt` has set the data to the owner, which closes the connection before it ends.
-    let warm = unsafe { &mut *(*c).data.cast::<Warm>() };
-    guard::process("warm connection", (), || warm.on_event(c));
+    let warm = unsafe { &*(*c).data.cast::<RefCell<Warm>>() };
+    guard::process("warm connection", (), || warm.borrow_mut().on_event(c));
 }
 
 /// Begins in a process that serves requests; it must keep the result until it ends.
