@@ -137,11 +137,16 @@ fn word(text: &str) -> (String, usize) {
         if ends {
             return (word, at + quote.map_or(0, char::len_utf8));
         }
-        word.push(match this {
-            '\\' => rest.next().map_or('\\', |(_, escaped)| escaped),
-            _ => this,
-        });
         before = Some(this);
+        let escaped = Some(this).filter(|this| *this == '\\').and_then(|_| rest.next());
+        match escaped.map(|(_, escaped)| escaped) {
+            Some(escaped @ ('"' | '\'' | '\\')) => word.push(escaped),
+            Some('t') => word.push('\t'),
+            Some('r') => word.push('\r'),
+            Some('n') => word.push('\n'),
+            // Any other is kept with its backslash.
+            escaped => word.extend([Some(this), escaped].into_iter().flatten()),
+        }
     }
     (word, text.len())
 }
@@ -162,7 +167,7 @@ http { # proxy_method in a comment;
             clerk_proxy https://app.dev/__clerk
                 secret_key=file:key;
             if ($arg_x) { proxy_set_header X-Real-IP x; }
-            include one.conf; proxy_cache_valid any 1h;
+            include one.conf; proxy_cache_valid any 1h; rewrite "^/(.*\.\"js\")$" /$1;
         }
     }
     include one.conf;
@@ -186,6 +191,7 @@ http { # proxy_method in a comment;
         let in_file = |file: &str, line| Some((Some(file.to_owned()), line));
         assert_eq!(found("proxy_set_header X-Forwarded-For", false), Some((None, 8)));
         assert_eq!(found("proxy_cache_valid", false), Some((None, 12)));
+        assert_eq!(found(r#"rewrite ^/(.*\."js")$"#, false), Some((None, 12)));
         assert_eq!(found("proxy_set_header Cookie", false), in_file("/etc/one.conf", 1));
         assert_eq!(found("proxy_ignore_headers Vary", false), in_file("/etc/two.conf", 3));
         assert_eq!(found("proxy_method", true), Some((None, 3)));

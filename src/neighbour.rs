@@ -19,6 +19,14 @@ pub enum Neighbour {
     Beside { line: String, effect: &'static str },
 }
 
+impl Neighbour {
+    /// The directive and its first argument, if the line beside `clerk_proxy` is known.
+    pub fn culprit(&self) -> &str {
+        let Self::Beside { line, .. } = self else { return "" };
+        line.match_indices(' ').nth(1).map_or(line, |(end, _)| &line[..end])
+    }
+}
+
 impl fmt::Display for Neighbour {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

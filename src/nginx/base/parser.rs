@@ -8,11 +8,12 @@ use std::path::Path;
 
 use crate::error::Error;
 use crate::nginx::base::ffi::{
-    ngx_buf_t, ngx_conf_file_t, ngx_conf_log_error, ngx_conf_t, ngx_str_t, ngx_uint_t,
-    NGX_HTTP_MODULE, NGX_LOG_EMERG, NGX_LOG_WARN,
+    ngx_buf_t, ngx_conf_file_t, ngx_conf_full_name, ngx_conf_log_error, ngx_conf_t, ngx_str_t,
+    ngx_uint_t, NGX_HTTP_MODULE, NGX_LOG_EMERG, NGX_LOG_WARN,
 };
 use crate::nginx::base::plain::Plain;
 use crate::nginx::base::pool::Pool;
+use crate::nginx::base::status::OK;
 
 /// Why a configuration callback stops.
 #[derive(Debug)]
@@ -86,6 +87,8 @@ pub trait ConfExt {
     ) -> Result<T, Stop>;
     /// Copies a text into the configuration's memory, with the zero byte behind it that nginx relies on.
     fn copy(&mut self, text: impl AsRef<[u8]>) -> Result<ngx_str_t, Stop>;
+    /// The full path of a file; a relative one starts at the folder of the configuration file.
+    fn full_name(&mut self, path: &str) -> Result<String, Stop>;
     /// Moves a value into the configuration's memory; it is dropped with the configuration.
     fn keep<T>(&mut self, value: T) -> Result<&'static mut T, Stop>;
     /// Logs a mistake as `[emerg]`.
@@ -146,6 +149,15 @@ impl ConfExt for ngx_conf_t {
 
     fn copy(&mut self, text: impl AsRef<[u8]>) -> Result<ngx_str_t, Stop> {
         Pool::from(&*self).text(text).ok_or(NO_MEMORY)
+    }
+
+    fn full_name(&mut self, path: &str) -> Result<String, Stop> {
+        let mut name = self.copy(path)?;
+        // SAFETY: the name ends with a zero byte; the cycle has its prefixes set.
+        if unsafe { ngx_conf_full_name(self.cycle, &raw mut name, 1) } != OK {
+            return Err(NO_MEMORY);
+        }
+        Ok(String::from_utf8_lossy(name.as_bytes()).into_owned())
     }
 
     fn keep<T>(&mut self, value: T) -> Result<&'static mut T, Stop> {

@@ -1,21 +1,24 @@
 //! Puts the recipe into one location, as if the user had written its lines there.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::num::NonZeroU16;
 use std::rc::Rc;
 
 use crate::buffer_sizes::Sizes;
 use crate::client_ip::Form;
+use crate::configuration_text::Near;
 use crate::conflict::Conflict;
 use crate::directive::Effective;
 use crate::failure::Failure;
 use crate::key_source::Key;
+use crate::neighbour::Neighbour;
 use crate::nginx::base::expression::Expression;
 use crate::nginx::base::ffi::{ngx_conf_t, ngx_http_err_page_t, ngx_http_handler_pt};
 use crate::nginx::base::guard;
 use crate::nginx::base::parser::{ConfExt, Place, Stop, NO_MEMORY};
 use crate::nginx::base::pool::Pool;
-use crate::nginx::config::cache_rules;
+use crate::nginx::config::{cache_rules, citation};
 use crate::nginx::request::passing::Passing;
 use crate::nginx::request::proxy::{Cache, Proxy};
 use crate::nginx::request::{cache, handler, variables};
@@ -56,6 +59,8 @@ pub struct Block<'a> {
     pub written_here: &'a UserSettings,
     /// Where the line is that of a location around.
     pub nested: Option<Nested<'a>>,
+    /// Warnings, for when it is certain that the line is not refused.
+    pub warnings: RefCell<Vec<Neighbour>>,
 }
 
 /// A location without a line of its own, inside of one that has a line. nginx lets it have all that the other has and
@@ -193,11 +198,23 @@ impl Block<'_> {
         text.map(|text| Ok((Form::of(text), Expression::compile(cf, text)?))).transpose()
     }
 
-    /// Warns of connections that others may read or answer.
+    /// Remembers a warning of a line beside `clerk_proxy`.
+    pub fn note_beside(&self, line: impl Into<String>, effect: &'static str) {
+        self.warnings.borrow_mut().push(Neighbour::Beside { line: line.into(), effect });
+    }
+
+    /// Warns of lines that work against the recipe, and of connections that others may read or answer.
     fn warn(&self, cf: &mut ngx_conf_t, in_block: bool, verified: bool) {
         let origin = &self.line.origin;
+        let (near, place): (fn(usize) -> Near, _) = match self.nested {
+            Some(_) => (Near::Block, cf.place()),
+            None => (Near::Line, self.place),
+        };
+        for warning in self.warnings.take() {
+            citation::warn(cf, place, near, (warning.culprit(), false), &warning);
+        }
         if origin.tls && !verified {
-            cf.warn(&Warning::Unverified);
+            citation::warn(cf, place, near, ("proxy_ssl_verify off", false), &Warning::Unverified);
         }
         if !origin.tls && !in_block && !origin.is_local() {
             cf.warn(&Warning::PlainUpstream { server: origin.server() });

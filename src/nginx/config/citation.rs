@@ -1,14 +1,13 @@
 //! Finds where the directive stands that conflicts with a `clerk_proxy` line, so that the message cites that place.
 
+use std::fmt;
 use std::fs;
 use std::path::Path;
 
 use crate::configuration_text::{find, Included, Near};
-use crate::conflict::Conflict;
 use crate::error::Error;
 use crate::nginx::base::ffi::ngx_conf_t;
 use crate::nginx::base::parser::{ConfExt, Place, Stop};
-use crate::nginx::config::key::full_name;
 
 /// Logs a conflict with the place of its cause, if that is found in the block that `place` is `near`.
 pub fn cite<T>(
@@ -18,24 +17,47 @@ pub fn cite<T>(
     result: Result<T, Stop>,
 ) -> Result<T, Stop> {
     let Err(Stop::Error(Error::Conflict(conflict))) = &result else { return result };
-    let Some(cause) = cause(cf, place, near, conflict) else { return result };
-    cf.at(cause, "", |_| result)
+    let (directives, around) = conflict.culprits();
+    match cause(cf, near(place.line()), place, &directives, around) {
+        Some(cause) => cf.at(cause, "", |_| result),
+        None => result,
+    }
+}
+
+/// Warns with the place of `what`, a directive with one of its arguments or without, in the same way; it may stand in
+/// an outer block if `around` is set.
+pub fn warn(
+    cf: &mut ngx_conf_t,
+    place: Place,
+    near: fn(usize) -> Near,
+    (what, around): (&str, bool),
+    warning: &dyn fmt::Display,
+) {
+    let warn = |cf: &mut ngx_conf_t| {
+        cf.warn(warning);
+        Ok(())
+    };
+    // Without memory there is no warning, and nginx fails.
+    let _ = match cause(cf, near(place.line()), place, &[what.to_owned()], around) {
+        Some(cause) => cf.at(cause, "", warn),
+        None => warn(cf),
+    };
 }
 
 fn cause(
     cf: &mut ngx_conf_t,
+    near: Near,
     place: Place,
-    near: fn(usize) -> Near,
-    conflict: &Conflict,
+    directives: &[String],
+    around: bool,
 ) -> Option<Place> {
-    let (directives, around) = conflict.culprits();
     let text = read(place.path())?;
     let mut include = |name: &str| -> Option<Included> {
-        let path = full_name(cf, name).ok()?;
+        let path = cf.full_name(name).ok()?;
         let text = read(Path::new(&path))?;
         Some((path, text))
     };
-    let (file, line) = find(&text, near(place.line()), &directives, around, &mut include)?;
+    let (file, line) = find(&text, near, directives, around, &mut include)?;
     match file {
         Some(file) => cf.copy(file).ok().map(|file| Place::new(file, line)),
         None => Some(place.in_line(line)),

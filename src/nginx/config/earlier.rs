@@ -1,9 +1,10 @@
 //! What answers requests of a location, or changes them, before `clerk_proxy` is asked.
 
+use crate::configuration_text::Near;
 use crate::known_paths::KNOWN;
 use crate::neighbour::Neighbour;
 use crate::nginx::base::ffi::ngx_conf_t;
-use crate::nginx::base::parser::ConfExt;
+use crate::nginx::config::citation;
 use crate::nginx::request::proxy::Proxy;
 use crate::nginx::stock::first_field::{FirstField, TryFiles};
 use crate::nginx::stock::level::{has_expression, Level};
@@ -27,16 +28,17 @@ fn tries_files(cf: &ngx_conf_t, level: Level) -> bool {
 pub fn warn_of_location(cf: &mut ngx_conf_t, level: Level, proxy: &Proxy) {
     let paths = paths(level, proxy);
     let lines = rewrite::lines(cf, level);
-    let returns = lines.iter().any(|line| matches!(line, rewrite::Line::Return));
-    let rewrites = lines.iter().any(|line| changed(cf, line, &paths).is_some());
-    let tries = tries_files(cf, level);
-    for (stands, line, effect) in [
-        (returns, "return", "answers before the Frontend API is asked"),
-        (rewrites, "rewrite", "changes paths, whose prefix is cut off without it"),
+    let returns = lines.iter().find(|line| matches!(line, rewrite::Line::Return));
+    let rewrites = lines.iter().find(|line| changed(cf, line, &paths).is_some());
+    let tries = tries_files(cf, level).then(|| "try_files".to_owned());
+    for (what, line, effect) in [
+        (returns.map(words), "return", "answers before the Frontend API is asked"),
+        (rewrites.map(words), "rewrite", "changes paths, whose prefix is cut off without it"),
         (tries, "try_files", "looks for files before the Frontend API is asked"),
     ] {
-        if stands {
-            cf.warn(&Neighbour::Beside { line: line.to_owned(), effect });
+        if let Some(what) = what {
+            let warning = Neighbour::Beside { line: line.to_owned(), effect };
+            citation::warn(cf, proxy.place, Near::Line, (&what, false), &warning);
         }
     }
 }
@@ -50,8 +52,17 @@ pub fn warn_of_server(cf: &mut ngx_conf_t, server: Level, level: Level, proxy: &
             rewrite::Line::Rewrite(_) => ("rewrite", changed(cf, &line, &paths).cloned()),
         };
         if let Some(path) = path {
-            return cf.warn(&Neighbour::OfServer { directive, path });
+            let warning = Neighbour::OfServer { directive, path };
+            return citation::warn(cf, proxy.place, Near::Line, (&words(&line), true), &warning);
         }
+    }
+}
+
+/// The directive, and the argument that tells it from others.
+fn words(line: &rewrite::Line) -> String {
+    match line {
+        rewrite::Line::Return => "return".to_owned(),
+        rewrite::Line::Rewrite(expression) => format!("rewrite {}", expression.pattern()),
     }
 }
 

@@ -1,9 +1,8 @@
 //! The request headers of a location, and what outer blocks may add to its replies.
 
 use crate::conflict::Conflict;
-use crate::neighbour::Neighbour;
 use crate::nginx::base::ffi::ngx_conf_t;
-use crate::nginx::base::parser::{ConfExt, Stop};
+use crate::nginx::base::parser::Stop;
 use crate::nginx::config::apply::{Block, Common};
 use crate::nginx::stock::directives::ADDED;
 use crate::nginx::stock::settings::UserSettings;
@@ -29,7 +28,7 @@ impl Block<'_> {
         let user = self.stock.headers(effective);
         for (name, value) in &user {
             if own {
-                self.check_request_header(cf, name, value)?;
+                self.check_request_header(name, value)?;
             } else if !recipe::owns_header(name) {
                 // nginx inherits no header if the location has any, so these are copied.
                 self.stock.set(cf, self.level, "proxy_set_header", &[name.as_bytes(), value])?;
@@ -45,19 +44,13 @@ impl Block<'_> {
     }
 
     /// Checks a header that the user sets in the location itself.
-    fn check_request_header(
-        &self,
-        cf: &mut ngx_conf_t,
-        name: &str,
-        value: &[u8],
-    ) -> Result<(), Conflict> {
+    fn check_request_header(&self, name: &str, value: &[u8]) -> Result<(), Conflict> {
         if let Some(instead) = recipe::instead_of_header(name) {
             return Err(Conflict::OwnedHeader { name: name.to_owned(), instead });
         }
         let value = String::from_utf8_lossy(value);
         if let Some(misfit) = misfit(name, &value, self.line.url.authority()) {
-            let line = misfit.line(name, &value);
-            cf.warn(&Neighbour::Beside { line, effect: misfit.effect() });
+            self.note_beside(misfit.line(name, &value), misfit.effect());
         }
         Ok(())
     }
@@ -71,9 +64,8 @@ impl Block<'_> {
         let here = self.nested.as_ref().map_or(self.written_here, |nested| nested.own);
         for [name, value] in self.stock.added(here, "add_header") {
             if is_of_reply(&name) && !is_harmless(&name, &value) {
-                let line = format!("add_header {name}");
                 let effect = "contradicts what the Frontend API says of its replies";
-                cf.warn(&Neighbour::Beside { line, effect });
+                self.note_beside(format!("add_header {name}"), effect);
             }
         }
         let Some(outer) = outer.filter(|_| self.nested.is_none()) else { return Ok(()) };

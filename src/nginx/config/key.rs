@@ -9,10 +9,9 @@ use zeroize::Zeroizing;
 use crate::error::Error;
 use crate::key_source::{Key, Source};
 use crate::nginx::base::environment;
-use crate::nginx::base::ffi::{ngx_conf_full_name, ngx_conf_t};
-use crate::nginx::base::parser::{ConfExt, Stop, NO_MEMORY};
+use crate::nginx::base::ffi::ngx_conf_t;
+use crate::nginx::base::parser::{ConfExt, Stop};
 use crate::nginx::base::process;
-use crate::nginx::base::status::OK;
 use crate::nginx::config::named;
 use crate::secret_key::{KeyFault, KeyRisk, SecretKey, DEFAULT_VARIABLE};
 use crate::warning::Warning;
@@ -32,7 +31,7 @@ pub fn read(cf: &mut ngx_conf_t, directive: &'static str, source: &Source) -> Re
     }
     // A relative path starts at the folder of the configuration file, as that of a certificate does.
     let source = match source {
-        Source::File(path) => &Source::File(full_name(cf, path)?),
+        Source::File(path) => &Source::File(cf.full_name(path)?),
         other => other,
     };
     let error = |fault| Error::SecretKey { directive, source: source.to_string(), fault };
@@ -81,16 +80,6 @@ fn words(error: &std::io::Error) -> String {
         (Some(number), Some((text, _))) => format!("{number}: {text}"),
         _ => text,
     }
-}
-
-/// The full path; a relative one starts at the folder of the configuration file.
-pub fn full_name(cf: &mut ngx_conf_t, path: &str) -> Result<String, Stop> {
-    let mut name = cf.copy(path)?;
-    // SAFETY: the name ends with a zero byte; the cycle has its prefixes set.
-    if unsafe { ngx_conf_full_name(cf.cycle, &raw mut name, 1) } != OK {
-        return Err(NO_MEMORY);
-    }
-    Ok(String::from_utf8_lossy(name.as_bytes()).into_owned())
 }
 
 fn all_can_read(file: &Path) -> bool {

@@ -25,9 +25,9 @@ pub fn finish(cf: &mut ngx_conf_t) -> Result<(), Stop> {
         let (core, place) = (level.core(), proxy.place);
         let is_ours = is_same(core.handler, Some(handler::content_handler));
         let Some(own) = Location::of(level) else { continue };
-        // With the key, once all is applied.
+        // The line contains the key, and all is applied now.
         own.borrow_mut().line = None;
-        // By a module that does it late.
+        // A module has set a handler late.
         if !is_ours && own.borrow().nested {
             continue;
         }

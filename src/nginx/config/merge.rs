@@ -4,6 +4,7 @@
 //! configurations of all blocks are then still as the user wrote them, so that the order of lines does not matter. The
 //! stock modules merge, check and compile what we add as if the user had written it.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 
 use crate::configuration_text::Near;
@@ -91,7 +92,15 @@ fn apply(
         }
         let line = effective_with(cf, &written, &own.defaults)?;
         let (line, written_here) = (&line, &here);
-        let block = Block { stock, level, line, place, written_here, nested: None };
+        let block = Block {
+            stock,
+            level,
+            line,
+            place,
+            written_here,
+            nested: None,
+            warnings: RefCell::default(),
+        };
         let proxy = block.apply(cf, outer, &mut main.common.borrow_mut());
         citation::cite(cf, place, Near::Line, proxy)
     })?;
@@ -146,7 +155,15 @@ fn apply_again(
     let written_here = &here.within(Some(&around.here));
     let nested = Nested { own: here, around: &around.applied, zone: around.zone.as_deref() };
     let place = around.written.place;
-    let block = Block { stock, level, line, place, written_here, nested: Some(nested) };
+    let block = Block {
+        stock,
+        level,
+        line,
+        place,
+        written_here,
+        nested: Some(nested),
+        warnings: RefCell::default(),
+    };
     let proxy = block.apply(cf, own.effective.as_deref(), &mut main.common.borrow_mut());
     let proxy = citation::cite(cf, own.place.unwrap_or(place), Near::Block, proxy);
     let mut proxy = citation::cite(cf, place, Near::Line, proxy)?;

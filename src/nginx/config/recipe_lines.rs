@@ -1,9 +1,8 @@
 //! The lines of the recipe, but those for request headers, put into a location.
 
 use crate::conflict::Conflict;
-use crate::neighbour::Neighbour;
 use crate::nginx::base::ffi::ngx_conf_t;
-use crate::nginx::base::parser::{ConfExt, Stop};
+use crate::nginx::base::parser::Stop;
 use crate::nginx::config::apply::Block;
 use crate::nginx::stock::added_headers;
 use crate::nginx::stock::settings::UserSettings;
@@ -88,7 +87,7 @@ impl Block<'_> {
             }
             _ => return,
         };
-        cf.warn(&Neighbour::Beside { line: line.to_owned(), effect });
+        self.note_beside(line, effect);
     }
 
     /// Sets a directive with arguments of the recipe.

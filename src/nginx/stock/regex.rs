@@ -42,6 +42,13 @@ mod with_pcre {
             }
         }
 
+        /// The expression as written.
+        pub fn pattern(self) -> String {
+            // SAFETY: null or an expression of the configuration, which lives as long as it.
+            let name = unsafe { self.0.as_ref() }.map(|regex| regex.name);
+            String::from_utf8_lossy(name.as_ref().map_or(&[], ngx_str_t::as_bytes)).into_owned()
+        }
+
         /// Whether it matches the text.
         pub fn matches(self, cf: &ngx_conf_t, text: &str) -> bool {
             // SAFETY: null or an expression of the configuration, which lives as long as it.
@@ -97,6 +104,10 @@ mod without_pcre {
 
         pub unsafe fn of_rewrite(_code: *const c_void) -> Option<Self> {
             None
+        }
+
+        pub fn pattern(self) -> String {
+            String::new()
         }
 
         pub fn matches(self, _cf: &ngx_conf_t, _text: &str) -> bool {

@@ -35,8 +35,14 @@ fn request_headers_of_a_pasted_block() {
         ("Authorization \"Basic c2VjcmV0\"", clients("Authorization")),
         ("Origin https://app.dev", clients("Origin")),
     ] {
-        warn(&location(&format!("{LINE}\nproxy_set_header {header};")), &[(5, &message)]);
-        warn(&location(&format!("proxy_set_header {header};\n{LINE}")), &[(6, &message)]);
+        // Its own line is cited, and not that of the directive.
+        warn(&location(&format!("{LINE}\nproxy_set_header {header};")), &[(6, &message)]);
+        warn(&location(&format!("proxy_set_header {header};\n{LINE}")), &[(5, &message)]);
+        let line = format!("\nproxy_set_header\n{header};");
+        let included = location(&format!("{LINE}\ninclude own.conf;")).file("own.conf", &line);
+        let (ok, printed) = included.check();
+        let place = format!("{}:3\n", included.folder.path().join("own.conf").display());
+        assert!(ok && printed.contains(&format!("{message} in {place}")), "{printed}");
     }
     for header in [
         "Host frontend-api.clerk.dev",
@@ -67,8 +73,8 @@ fn lines_that_undo_a_part_of_it() {
             text("add_header Access-Control-Allow-Origin", contradicts),
         ),
     ] {
-        warn(&location(&format!("{LINE}\n{line};")), &[(5, &message)]);
-        warn(&location(&format!("{line};\n{LINE}")), &[(6, &message)]);
+        warn(&location(&format!("{LINE}\n{line};")), &[(6, &message)]);
+        warn(&location(&format!("{line};\n{LINE}")), &[(5, &message)]);
     }
     for line in [
         "proxy_redirect https://other.example/ /x/",
@@ -233,9 +239,13 @@ fn what_answers_before_it() {
         ("try_files $uri /index.html;", &files),
         ("try_files $uri =404;", &files),
     ] {
-        warn(&location(&format!("{LINE}\n{lines}")), &[(5, message)]);
-        warn(&location(&format!("{lines}\n{LINE}")), &[(6, message)]);
+        warn(&location(&format!("{LINE}\n{lines}")), &[(6, message)]);
+        warn(&location(&format!("{lines}\n{LINE}")), &[(5, message)]);
     }
+    let two = format!(
+        "{LINE}\nrewrite ^/__clerk/old/ /__clerk/v1/ break;\nrewrite \"^/.*\\.?\" / break;"
+    );
+    warn(&location(&two), &[(7, &rewrite)]);
     for lines in [
         "if ($arg_a) { return 503; }",
         "if ($uri ~ ^/__clerk/v1) { set $x 1; }",
@@ -264,7 +274,7 @@ fn lines_of_the_server_that_answer_before_it() {
     ] {
         // Once for a server.
         let lines = format!("{line}\n{location}\nlocation ^~ /__clerk/v1/ {{ {LINE} }}");
-        warn(&server(&lines), &[(6, &text(directive, path))]);
+        warn(&server(&lines), &[(4, &text(directive, path))]);
     }
     for line in ["if ($scheme = ftp) { return 301 /; }", "rewrite ^/old/ /new/ last;", "set $x y;"]
     {

@@ -135,8 +135,8 @@ fn connections_without_tls_or_verification() {
         "\"proxy_ssl_verify off\" beside \"clerk_proxy\" sends the secret key to whoever answers, \
                 write \"proxy_ssl_trusted_certificate\" with the CA of that server";
     let line = LINE.replace("http://127", "https://127");
-    warn(&location(&format!("{line}\nproxy_ssl_verify off;")), &[(5, text)]);
-    warn(&location(&format!("proxy_ssl_verify off;\n{line}")), &[(6, text)]);
+    warn(&location(&format!("{line}\nproxy_ssl_verify off;")), &[(6, text)]);
+    warn(&location(&format!("proxy_ssl_verify off;\n{line}")), &[(5, text)]);
     // Of an outer block it does not count, and without TLS it means nothing.
     warn(&Config::server(&format!("proxy_ssl_verify off; location /__clerk/ {{ {line} }}")), &[]);
     warn(&location(&format!("{LINE} proxy_ssl_verify off;")), &[]);
@@ -150,6 +150,7 @@ fn no_warning_stands_before_a_mistake() {
         assert!(!ok && !printed.contains("[warn]"), "{printed}");
     }
     for line in [
+        "proxy_set_header Host $host; proxy_set_header X-Forwarded-For x;",
         "proxy_ssl_verify off; proxy_set_header X-Forwarded-For x;",
         "proxy_set_header X-Forwarded-For x;",
     ] {
