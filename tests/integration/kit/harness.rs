@@ -274,11 +274,6 @@ impl Config {
         )
     }
 
-    /// The text as it may be printed.
-    pub fn shown(&self) -> String {
-        self.text().replace(KEY, "(the key)")
-    }
-
     /// A program in the surroundings that nginx is to run in.
     pub fn program(&self, program: &OsStr) -> Command {
         let mut words = self.starter.iter().map(OsString::as_os_str).chain([program]);
@@ -307,6 +302,7 @@ impl Config {
     /// `nginx -t`: whether the configuration is good, and what was printed.
     pub fn check(&self) -> (bool, String) {
         let Output { status, stderr, .. } = self.command().arg("-t").output().expect("nginx runs");
+        self.folder.write("logs/check", &stderr);
         assert!(status.code().is_some(), "nginx -t died of a signal: {status}");
         (status.success(), String::from_utf8_lossy(&stderr).into_owned())
     }
@@ -325,6 +321,22 @@ impl Config {
                 && TcpStream::connect(("127.0.0.1", port)).is_ok()
         });
         nginx
+    }
+}
+
+/// A test that fails prints what nginx was told and what it said.
+impl Drop for Config {
+    fn drop(&mut self) {
+        if !thread::panicking() {
+            return;
+        }
+        for file in ["nginx.conf", "logs/check", "logs/stderr", "logs/error.log", "logs/access.log"]
+        {
+            let text = self.folder.read(file).replace(KEY, "(the key)");
+            if !text.is_empty() {
+                println!("--- {file}\n{text}");
+            }
+        }
     }
 }
 
@@ -473,12 +485,6 @@ impl Drop for Nginx {
     fn drop(&mut self) {
         self.stop();
         let bad = self.bad_lines();
-        if thread::panicking() || !bad.is_empty() {
-            let logs = ["logs/stderr", "logs/error.log", "logs/access.log"];
-            let logs = logs.map(|log| format!("--- {log}\n{}", self.config.folder.read(log)));
-            let text = format!("--- nginx.conf\n{}\n{}", self.config.text(), logs.join("\n"));
-            println!("{}", text.replace(KEY, "(the key)"));
-        }
         if !thread::panicking() {
             assert!(bad.is_empty(), "in the error log:\n{}", bad.replace(KEY, "(the key)"));
         }
