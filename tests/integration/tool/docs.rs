@@ -296,3 +296,68 @@ fn the_host_is_that_of_the_origin() {
     let request = fapi.only(); // the only request that has arrived
     assert_eq!(request.one("Host"), format!("127.0.0.1:{}", fapi.port));
 }
+
+/// What the page on neighbours promises of its blocks; none of them has a warning.
+#[test]
+fn neighbours() {
+    for block in page("docs/beside.md").blocks("nginx") {
+        let (ok, printed) = config(block).check();
+        // Of this machine.
+        let known = ["can be read by every user", "host not found in upstream"];
+        let mut warnings = printed.lines().filter(|line| line.contains("[warn]"));
+        let all_known = warnings.all(|line| known.iter().any(|known| line.contains(known)));
+        assert!(ok && all_known, "{block}\n{printed}");
+    }
+    let of = |text: &str| page_block("docs/beside.md", text);
+    let (fapi, get) = (Fapi::plain(), |nginx: &Nginx, target: &str| nginx.get(target));
+    let assets = started(
+        &of("try_files $uri /index.html;\n    }\n\n    location ^~")
+            .replace("/var/www/app", "%DIR%"),
+        &fapi,
+    );
+    for target in ["/__clerk/npm/x.js", "/__clerk/.well-known/jwks.json"] {
+        let reply = get(&assets, target);
+        assert_eq!((reply.status, reply.all("Cache-Control").len()), (200, 0), "{target}");
+    }
+    assert_eq!([get(&assets, "/x.js").status, get(&assets, "/.env").status], [404, 403]);
+
+    let staging = of("auth_basic \"Staging\"").replace("/etc/nginx/staging_passwords", "passwords");
+    let staging = started(&staging, &fapi);
+    let head = "GET /__clerk/v1/client HTTP/1.1\r\nHost: app.dev\r\nConnection: close\r\n";
+    let reply = staging.send(format!("{head}Authorization: Basic eDp5\r\n\r\n"));
+    assert_eq!((reply.status, get(&staging, "/").status), (200, 401));
+    assert!(fapi.requests().last().expect("a request").all("Authorization").is_empty());
+
+    let headers = started(&of("X-Request-Id"), &fapi);
+    let reply = get(&headers, "/__clerk/v1/client");
+    assert_eq!(reply.all("Strict-Transport-Security").len(), 1);
+    assert!(reply.all("Cache-Control").is_empty());
+    let last = fapi.requests().pop().expect("a request");
+    assert!(last.all("Authorization").is_empty() && last.one("X-Request-Id").len() == 32);
+
+    let maintenance = of("/etc/nginx/maintenance").replace("/var/www/app", "%DIR%");
+    let maintenance =
+        started(&maintenance.replace("/etc/nginx/maintenance", "%DIR%/ca.pem"), &fapi);
+    maintenance.config.folder.write("maintenance.html", "soon");
+    assert_eq!(
+        [get(&maintenance, "/").status, get(&maintenance, "/__clerk/v1").status],
+        [503, 200]
+    );
+
+    let limited = started(&of("limit_req_status"), &fapi);
+    let statuses: Vec<u16> =
+        (0..40).map(|_| get(&limited, "/__clerk/v1/client/sign_ins").status).collect();
+    assert!(
+        statuses[..20].iter().all(|&status| status == 200) && statuses.contains(&429),
+        "{statuses:?}"
+    );
+    assert_eq!(get(&limited, "/__clerk/v1/client").status, 200);
+}
+
+/// The only nginx block of a page that contains this text.
+fn page_block(path: &str, text: &str) -> String {
+    let mut found = page(path).blocks("nginx").into_iter().filter(|block| block.contains(text));
+    let block = found.next().expect("a block");
+    assert!(found.next().is_none(), "{text}");
+    block.to_owned()
+}
