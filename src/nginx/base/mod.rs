@@ -19,6 +19,7 @@ pub mod process;
 pub mod request;
 pub mod reserve;
 pub mod status;
+#[cfg(nginx_http_ssl)]
 pub mod symbols;
 pub mod timer;
 pub mod variables;

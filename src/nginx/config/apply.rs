@@ -146,7 +146,9 @@ impl Block<'_> {
     /// Most distributions have an `error_page`. An empty list keeps it from answering clerk-js.
     fn hold_error_pages_off(&self, cf: &ngx_conf_t) -> Result<(), Stop> {
         let core = self.level.core();
-        if core.error_pages.is_null() && self.nested.is_none() {
+        // OpenResty has another value than null for none.
+        let unset = core.error_pages.is_null() || core.error_pages as usize == usize::MAX;
+        if unset && self.nested.is_none() {
             core.error_pages = Pool::from(cf).array::<ngx_http_err_page_t>(&[]).ok_or(NO_MEMORY)?;
         }
         Ok(())

@@ -16,6 +16,7 @@ use crate::nginx::request::passing::hash;
 use crate::nginx::request::proxy::{self, Cache, Proxy};
 use crate::nginx::request::uri;
 use crate::public_script::{age_of, is_personal, is_public_script, may_be_kept, seconds_spent};
+use crate::upstream_uri::UpstreamUri;
 
 const SERVER_ERROR: ngx_int_t = NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t;
 
@@ -68,18 +69,24 @@ pub fn must_not_keep(r: &mut ngx_http_request_t, proxy: &Proxy) -> bool {
     let scripts = cache.scripts.value(r);
     let stays =
         location.zip(scripts).is_some_and(|(location, scripts)| location.starts_with(scripts));
-    let tenant = hash(scripts);
     let headers = headers::pairs(&upstream.headers_in.headers);
-    let may = may_be_kept(upstream.headers_in.status_n, stays, headers)
-        && (until == 0 || until > clock::today());
-    if !may || until == 0 {
-        // Not if the cache has an older reply, which may still be used.
-        let uri = uri::of(r, proxy).filter(|_| cached::is_miss(upstream));
-        if let Some(uri) = uri.and_then(|uri| uri.as_slice()) {
-            cache.passing.add(hash((tenant, uri)));
-        }
+    let may = may_be_kept(upstream.headers_in.status_n, stays, headers);
+    !may || (until != 0 && until <= clock::today())
+}
+
+/// Notes a reply that the cache will not keep, before the next request for it waits for that. Where the reply says so
+/// itself, Angie and freenginx do not ask for `proxy_no_cache`.
+pub fn note_reply(r: &mut ngx_http_request_t, proxy: &Proxy) {
+    let Some(cache) = &proxy.cache else { return };
+    let unwanted = must_not_keep(r, proxy) || cached::until(r) == Some(0);
+    // Not if the cache has an older reply, which may still be used.
+    if !unwanted || !request::upstream(r).is_some_and(|upstream| cached::is_miss(upstream)) {
+        return;
     }
-    !may
+    let tenant = hash(cache.scripts.value(r));
+    if let Some(uri) = uri::of(r, proxy).as_ref().and_then(UpstreamUri::as_slice) {
+        cache.passing.add(hash((tenant, uri)));
+    }
 }
 
 /// Has a reply that was in caches before count that time here as well, and one of the cache say how old it is.

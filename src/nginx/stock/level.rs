@@ -108,3 +108,18 @@ pub fn has_expression(core: &ngx_http_core_loc_conf_t) -> bool {
 pub fn has_expression(_core: &ngx_http_core_loc_conf_t) -> bool {
     false
 }
+
+/// The settings of a location that nginx finds by a path.
+#[cfg(not(nginx_angie))]
+pub fn settings(found: &'static ngx_http_core_loc_conf_t) -> &'static ngx_http_core_loc_conf_t {
+    found
+}
+
+/// Angie finds a place, of which several can lead to the same settings.
+#[cfg(nginx_angie)]
+pub fn settings(
+    found: &'static crate::nginx::base::ffi::ngx_http_core_loc_t,
+) -> &'static ngx_http_core_loc_conf_t {
+    // SAFETY: each place has settings, which live as long as the configuration.
+    unsafe { &*found.conf }
+}

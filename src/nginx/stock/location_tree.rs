@@ -10,7 +10,7 @@ use crate::nginx::base::ffi::{
 };
 use crate::nginx::base::parser::{Stop, NO_MEMORY};
 use crate::nginx::base::pool::Pool;
-use crate::nginx::stock::level::Level;
+use crate::nginx::stock::level::{settings, Level};
 
 /// The locations of a block.
 pub struct Tree {
@@ -35,7 +35,9 @@ impl Tree {
             for core in [this.exact, this.inclusive].into_iter().filter_map(|core| core.as_ref()) {
                 self.names.insert(core.name.as_bytes().to_vec());
             }
-            self.nodes.insert(this.inclusive.addr(), node);
+            if let Some(inclusive) = this.inclusive.as_ref() {
+                self.nodes.insert(ptr::from_ref(settings(inclusive)).addr(), node);
+            }
             for next in [this.left, this.right, this.tree] {
                 self.read(next);
             }
@@ -66,7 +68,7 @@ impl Tree {
         unsafe {
             let new = memory.as_mut_ptr().cast::<Node>();
             ((*new).left, (*new).right) = ((*node).left, (*node).left);
-            ((*new).exact, (*new).len) = (core, len);
+            ((*new).exact, (*new).len) = ((*node).inclusive, len);
             let name = (&raw mut (*new).name).cast::<u_char>();
             name.copy_from_nonoverlapping((&raw const (*node).name).cast(), len.into());
             (*node).left = new;

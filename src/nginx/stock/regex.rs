@@ -15,7 +15,7 @@ mod with_pcre {
         ngx_regex_exec_array, ngx_str_t,
     };
     use crate::nginx::base::status::OK;
-    use crate::nginx::stock::level::Level;
+    use crate::nginx::stock::level::{settings, Level};
 
     /// A compiled expression.
     #[derive(Clone, Copy)]
@@ -76,7 +76,7 @@ mod with_pcre {
             unsafe {
                 let found = next.as_ref()?.as_ref()?;
                 next = next.add(1);
-                Some(found)
+                Some(settings(found))
             }
         })
     }

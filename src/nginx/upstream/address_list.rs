@@ -1,7 +1,9 @@
 //! Lists of addresses as nginx's own round robin makes them, each in its own pool.
 
+#[cfg(nginx_http_ssl)]
 use std::mem;
 use std::net::{IpAddr, SocketAddr};
+#[cfg(nginx_http_ssl)]
 use std::ptr;
 
 use crate::nginx::base::ffi::{
@@ -12,6 +14,7 @@ use crate::nginx::base::plain::Plain;
 use crate::nginx::base::pool::{OwnedPool, Pool};
 use crate::nginx::base::process;
 use crate::nginx::base::status::OK;
+#[cfg(nginx_http_ssl)]
 use crate::nginx::base::symbols::find;
 
 /// One list of addresses, in its own pool.

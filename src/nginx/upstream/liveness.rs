@@ -76,6 +76,8 @@ impl Suspects {
 /// Stands between a request and nginx's choice of connections.
 pub struct Watcher {
     get: ngx_event_get_peer_pt,
+    #[cfg(nginx_peer_close)]
+    connect: crate::nginx::base::ffi::ngx_event_connect_peer_pt,
     free: ngx_event_free_peer_pt,
     write: ngx_output_chain_filter_pt,
     write_ctx: *mut c_void,
@@ -94,12 +96,28 @@ impl Watcher {
     pub fn new(request: *mut ngx_http_request_t, suspects: Suspects) -> Self {
         let (get, free, write, write_ctx) = (None, None, None, ptr::null_mut());
         let (failed, written, has_time) = (false, (0, 0), false);
-        Self { get, free, write, write_ctx, request, suspects, failed, written, has_time }
+        Self {
+            get,
+            #[cfg(nginx_peer_close)]
+            connect: None,
+            free,
+            write,
+            write_ctx,
+            request,
+            suspects,
+            failed,
+            written,
+            has_time,
+        }
     }
 
     /// Steps between the request's upstream and nginx, which has just been given its choice of connections.
     pub fn install(&mut self, u: &mut ngx_http_upstream_t) {
         self.get = u.peer.get.replace(get);
+        #[cfg(nginx_peer_close)]
+        if u.peer.connect.is_some() {
+            self.connect = u.peer.connect.replace(connect);
+        }
         self.free = u.peer.free.replace(free);
         self.write = u.output.output_filter.replace(write);
         self.write_ctx = mem::replace(&mut u.output.filter_ctx, ptr::from_mut(self).cast());
@@ -149,6 +167,20 @@ impl Watcher {
         }
     }
 
+    /// Whether the connection, which keepalive has let go of, is not to be used; the peer is then as if keepalive had none.
+    fn refuses(&self, peer: &mut ngx_peer_connection_t) -> bool {
+        guard::process("choice of a connection", false, || {
+            let distrusted =
+                Connection::of(peer).filter(|c| self.failed || self.suspects.contain(*c));
+            let closed = distrusted.is_some_and(tls_client::close);
+            if closed {
+                peer.connection = ptr::null_mut();
+                peer.set_cached(0);
+            }
+            closed
+        })
+    }
+
     /// Looks at a connection that the request is done with, and which keepalive may take now.
     fn before_free(&mut self, peer: &ngx_peer_connection_t, state: ngx_uint_t) {
         let has_failed = state & NGX_PEER_FAILED as ngx_uint_t != 0;
@@ -174,18 +206,26 @@ unsafe extern "C" fn get(pc: *mut ngx_peer_connection_t, data: *mut c_void) -> n
         let status = original(peer, data);
         (watcher, peer, status)
     };
-    guard::process("choice of a connection", status, || {
-        // One that is kept comes from keepalive, which has let go of it.
-        let kept = Connection::of(peer).filter(|_| status == NGX_DONE as ngx_int_t);
-        let distrusted = kept.filter(|c| watcher.failed || watcher.suspects.contain(*c));
-        if !distrusted.is_some_and(tls_client::close) {
-            return status;
-        }
-        // As if keepalive had no connection for this address.
-        peer.connection = ptr::null_mut();
-        peer.set_cached(0);
+    if status == NGX_DONE as ngx_int_t && watcher.refuses(peer) {
         OK
-    })
+    } else {
+        status
+    }
+}
+
+/// Angie's keepalive looks for a connection when one is made.
+#[cfg(nginx_peer_close)]
+unsafe extern "C" fn connect(pc: *mut ngx_peer_connection_t, data: *mut c_void) -> ngx_int_t {
+    // SAFETY: as in `get`.
+    unsafe {
+        let Some((watcher, peer)) = Watcher::of(pc) else { return ERROR };
+        let Some(original) = watcher.connect else { return ERROR };
+        let status = original(peer, data);
+        if status == OK && peer.cached() == 1 && watcher.refuses(peer) {
+            return crate::nginx::base::ffi::ngx_event_connect(peer, data);
+        }
+        status
+    }
 }
 
 unsafe extern "C" fn free(pc: *mut ngx_peer_connection_t, data: *mut c_void, state: ngx_uint_t) {

@@ -16,7 +16,9 @@ static ngx_int_t displace_variable(ngx_conf_t *cf)
     ngx_hash_key_t *keys = conf->variables_keys->keys.elts;
 
     for (ngx_uint_t i = 0; i < conf->variables_keys->keys.nelts; i++) {
-        if (ngx_strcmp(keys[i].key.data, displaced) == 0) {
+        if (keys[i].key.len == ngx_strlen(displaced)
+            && ngx_strncmp(keys[i].key.data, displaced, keys[i].key.len) == 0)
+        {
             ((ngx_http_variable_t *) keys[i].value)->data += 8;
         }
     }
@@ -32,6 +34,8 @@ __attribute__((constructor)) static void begin(void)
     if (!displaced) {
         return;
     }
+    /* Angie makes itself another environment. */
+    displaced = strdup(displaced);
     for (int i = 0; i < 3; i++) {
         for (ngx_command_t *command = modules[i]->commands; command->name.len; command++) {
             if (ngx_strcmp(command->name.data, displaced) == 0) {

@@ -79,6 +79,19 @@ fn prints(option: &str) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
+/// What the nginx under test calls itself.
+pub fn product() -> String {
+    let text = prints("-v");
+    let name = text.split_once("version: ").and_then(|(_, version)| version.split_once('/'));
+    name.expect("a name").0.to_owned()
+}
+
+/// What Angie prints, as nginx prints it.
+fn as_nginx(text: &[u8]) -> String {
+    let text = format!("\n{}", String::from_utf8_lossy(text));
+    text.replace("\nangie: ", "\nnginx: ").split_off(1)
+}
+
 /// Whether the nginx under test has the directive or variable, whose name is then in the program.
 pub fn has(name: &str) -> bool {
     static TEXT: LazyLock<Vec<u8>> = LazyLock::new(|| fs::read(&*PROGRAM).expect("a program"));
@@ -88,7 +101,9 @@ pub fn has(name: &str) -> bool {
 
 /// Whether this version of nginx itself answers 400 to an invalid `Host`.
 pub fn refuses_odd_hosts() -> bool {
-    let text = prints("-v");
+    // Some forks print their own version alone, or first, for "-v".
+    let text = prints("-V");
+    let text = text.split_once("nginx version: ").expect("a version").1;
     let version = text.split('/').nth(1).expect("a version");
     let digits = version.split(|c: char| !c.is_ascii_digit());
     let version: Vec<u32> = digits.filter_map(|part| part.parse().ok()).take(3).collect();
@@ -265,7 +280,11 @@ impl Config {
         };
         // Most tests count connections.
         let warm = if filled.contains("clerk_proxy_warm") { "" } else { "clerk_proxy_warm 0;" };
-        let (main, others, workers) = (&self.main, &self.others, self.workers);
+        let (mut main, others, workers) = (self.main.clone(), &self.others, self.workers);
+        if !main.contains("error_log ") && product() == "Angie" {
+            // Without one, Angie names nothing in its messages.
+            main += "error_log logs/error.log;";
+        }
         format!(
             "{load}{others}daemon off; pid logs/nginx.pid; events {{ worker_connections 256; }} \
              worker_processes {workers}; {main} http {{\n{filled}\n{warm}\
@@ -304,7 +323,7 @@ impl Config {
         let Output { status, stderr, .. } = self.command().arg("-t").output().expect("nginx runs");
         self.folder.write("logs/check", &stderr);
         assert!(status.code().is_some(), "nginx -t died of a signal: {status}");
-        (status.success(), String::from_utf8_lossy(&stderr).into_owned())
+        (status.success(), as_nginx(&stderr))
     }
 
     pub fn start(self) -> Nginx {

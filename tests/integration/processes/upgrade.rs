@@ -73,7 +73,7 @@ impl Drop for Daemon {
 /// Whether it runs; who has ended may wait for somebody to take notice.
 fn lives(pid: u32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.contains("(nginx)") && !stat.contains(") Z ")
+    (stat.contains("(nginx)") || stat.contains("(angie)")) && !stat.contains(") Z ")
 }
 
 fn children(pid: u32) -> Vec<u32> {

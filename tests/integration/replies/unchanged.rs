@@ -6,7 +6,7 @@ use std::sync::Mutex;
 
 use crate::kit::assert::assert_json;
 use crate::kit::fapi::{json, Fapi, CA};
-use crate::kit::harness::{dechunk, has, split_head, Config, Nginx, PATIENCE};
+use crate::kit::harness::{dechunk, has, product, split_head, Config, Nginx, PATIENCE};
 use crate::kit::location::{location, nginx};
 
 fn answering(reply: impl Into<Vec<u8>>) -> (Fapi, Nginx) {
@@ -350,7 +350,7 @@ fn nginx_does_not_obey_the_upstream() {
     assert_eq!((reply.status, reply.text().as_str()), (200, "{\"own\":1}"));
     assert!(!reply.headers.iter().any(|line| line.starts_with("X-Accel")));
     assert_eq!(reply.all("Content-Type"), ["application/json"]);
-    assert!(reply.all("Server")[0].starts_with("nginx") && reply.all("Server").len() == 1);
+    assert!(reply.all("Server")[0].starts_with(&product()) && reply.all("Server").len() == 1);
     assert!(reply.all("Date").len() == 1 && !reply.all("Date")[0].contains("2006"));
 }
 
