@@ -45,10 +45,12 @@ fn push_masked(text: &mut String, run: &str) {
     text.push_str(if hidden.is_empty() { "" } else { "***" });
 }
 
-/// Whether letters and digits look like a key without its mark: they are many and, unlike names, of several kinds.
+/// Whether letters and digits look like a key without its mark: they are many and, unlike names, of several kinds. A
+/// host has lost its capital letters, so very many are enough.
 fn is_like_key(word: &str) -> bool {
     let kinds = [u8::is_ascii_lowercase, u8::is_ascii_uppercase, u8::is_ascii_digit];
-    word.len() >= 20 && kinds.iter().filter(|is| word.bytes().any(|b| is(&b))).count() > 1
+    let kinds = kinds.iter().filter(|is| word.bytes().any(|b| is(&b))).count();
+    word.len() >= 32 || word.len() >= 20 && kinds > 1
 }
 
 #[cfg(test)]
@@ -79,6 +81,7 @@ mod tests {
         assert_eq!(shown("/etc/AbcdefghijKlmnopqrst.x"), "/etc/***.x");
         assert_eq!(shown("AbcdefghijKlmnopqrst_sk_live_x"), "***_sk_live_***");
         assert_eq!(shown("sk-abcdefghij0123456789-x"), "sk-***-x");
+        assert_eq!(shown("abcdefghijklmnopqrstuvwxyzabcdef.dev"), "***.dev");
         assert_eq!(shown("https://test_site.dev/sk_live_/x"), "https://test_site.dev/sk_live_/x");
         assert_eq!(shown("https://user:secret@app.dev/x@y"), "https://***@app.dev/x@y");
         assert_eq!(shown("https://user:se@cret@app.dev"), "https://***@app.dev");
