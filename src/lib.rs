@@ -21,6 +21,7 @@
 //!                  neighbour           and what stands around a `clerk_proxy` line and works against it
 //!                  location            whether a location is that of the public URL
 //!                  proxy_url           the public URL
+//!                  redirects           redirects that come back to the proxy
 //!                  frontend_api        where the Frontend API is
 //!                  http_url            what both URLs have in common
 //!                  key_source          where the key comes from
@@ -68,6 +69,7 @@ mod proxy_url;
 mod public_script;
 mod recipe;
 mod recipe_values;
+mod redirects;
 mod reply_head;
 mod reply_headers;
 mod request_headers;

@@ -142,25 +142,9 @@ pub const RECIPE: &[Line] = &[
     contract("proxy_hide_header", &[UPGRADE]),
     // Since nginx 1.27.2.
     contract("proxy_pass_trailers", &["on"]),
-    // Redirects to the Frontend API are changed to lead to the proxy. "//host" leads elsewhere and is kept.
-    // The capture is named, since variables in the proxy URL may change the numbered ones.
-    #[cfg(nginx_pcre)]
-    contract(
-        "proxy_redirect",
-        &["~*^{base_url_regex}(?<clerk_proxy_rest>[/?].*)?$", "{proxy_url}$clerk_proxy_rest"],
-    ),
-    #[cfg(nginx_pcre)]
-    contract(
-        "proxy_redirect",
-        &["~^{base_path_regex}/(?<clerk_proxy_rest>[^/].*)?$", "{proxy_url}/$clerk_proxy_rest"],
-    ),
-    // Without PCRE as the Frontend API writes them, with small letters and without a port.
-    #[cfg(not(nginx_pcre))]
-    contract("proxy_redirect", &["{base_url}/", "{proxy_url}/"]),
-    #[cfg(not(nginx_pcre))]
-    contract("proxy_redirect", &["//", "//"]),
-    #[cfg(not(nginx_pcre))]
-    contract("proxy_redirect", &["{base_path}/", "{proxy_url}/"]),
+    // Redirects to the Frontend API are changed to lead to the proxy, see `redirects`. This line changes none: it only
+    // replaces the list of an outer block.
+    contract("proxy_redirect", &["nowhere:", "nowhere:"]),
     // clerk-js gives up after 7 s: two addresses are tried before that.
     tuning("proxy_connect_timeout", &["3s"]),
     tuning("proxy_next_upstream_timeout", &["5s"]),

@@ -38,21 +38,6 @@ impl Values<'_> {
         filled
     }
 
-    /// The absolute URLs of the Frontend API. Through a socket or a block of the user, the scheme here and the scheme
-    /// that the Frontend API knows may differ.
-    fn base_url_regex(&self) -> String {
-        let origin = &self.line.origin;
-        let host = origin.host_header(self.in_block);
-        let scheme = if self.in_block || origin.is_unix() { "https?" } else { origin.scheme() };
-        // The default port may be written.
-        let port = match host == origin.tls_name(self.in_block) {
-            true if origin.tls => "(?::443)?",
-            true => "(?::80|:443)?",
-            false => "",
-        };
-        format!("{scheme}://{}{port}{}", escape_regex(&host), escape_regex(&origin.path))
-    }
-
     fn value(&self, name: &str) -> Cow<'_, str> {
         let origin = &self.line.origin;
         match name {
@@ -61,14 +46,6 @@ impl Values<'_> {
             // Replies of an unverified server are not used once the server is verified.
             "origin" if self.verified => origin.text().into(),
             "origin" => format!("unverified {}", origin.text()).into(),
-            "base_url_regex" => self.base_url_regex().into(),
-            "base_url" => {
-                let elsewhere = self.in_block || origin.is_unix();
-                let scheme = if elsewhere { "https" } else { origin.scheme() };
-                format!("{scheme}://{}{}", origin.host_header(self.in_block), origin.path).into()
-            }
-            "base_path" => origin.path.as_str().into(),
-            "base_path_regex" => escape_regex(&origin.path).into(),
             "proxy_url" => self.line.url.as_str().into(),
             "proxy_url_host" => self.line.url.authority().into(),
             "proxy_url_scheme" => self.line.url.scheme().into(),
@@ -81,13 +58,6 @@ impl Values<'_> {
             other => unreachable!("no value for {{{other}}}"),
         }
     }
-}
-
-/// A regular expression that matches just this text.
-fn escape_regex(text: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/:-_".contains(c);
-    let escape = |c: char| (!plain(c)).then_some('\\').into_iter().chain([c]);
-    text.chars().flat_map(escape).collect()
 }
 
 /// A number of bytes as nginx writes it.
@@ -170,7 +140,6 @@ mod tests {
     }
 
     #[test]
-    #[cfg(nginx_pcre)]
     fn the_page_of_the_recipe() {
         let page = include_str!("../docs/recipe.md");
         let mut blocks =
@@ -183,10 +152,5 @@ mod tests {
             );
         }
         assert_eq!(blocks.next(), None, "docs/recipe.md has more than the recipe");
-    }
-
-    #[test]
-    fn paths_in_expressions() {
-        assert_eq!(escape_regex("/a.b/c-d(e)"), "/a\\.b/c-d\\(e\\)");
     }
 }

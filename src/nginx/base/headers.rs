@@ -117,6 +117,29 @@ pub fn remove_from_reply(r: &mut ngx_http_request_t, is_meant: impl Fn(&[u8]) ->
     }
 }
 
+/// Whether a header of the upstream's may lead a browser to another URL.
+pub fn may_lead_elsewhere(list: &ngx_list_t) -> bool {
+    let names = [&b"Location"[..], b"Refresh"];
+    parts(list).flatten().any(|element| {
+        // The length is compared first, for speed.
+        matches!(element.key.len, 7 | 8)
+            && names.iter().any(|name| element.key.as_bytes().eq_ignore_ascii_case(name))
+    })
+}
+
+/// Replaces values of the reply's headers. `None` without memory.
+pub fn replace_in_reply(
+    r: &mut ngx_http_request_t,
+    by: impl Fn(&[u8], &[u8]) -> Option<Vec<u8>>,
+) -> Option<()> {
+    for element in parts(&r.headers_out.headers).flatten() {
+        if let Some(value) = by(element.key.as_bytes(), element.value.as_bytes()) {
+            element.value = Pool::from(&*r).text(value)?;
+        }
+    }
+    Some(())
+}
+
 /// A text that nginx only reads.
 pub fn fixed(text: &'static str) -> ngx_str_t {
     ngx_str_t { len: text.len(), data: text.as_ptr().cast_mut() }

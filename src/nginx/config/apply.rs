@@ -32,6 +32,7 @@ use crate::nginx::upstream::implicit::{keeps_connections, Upstreams};
 use crate::proxy_url::ProxyUrl;
 use crate::recipe::{CANNOT_BE_INHERITED, KEEPALIVE};
 use crate::recipe_values::Values;
+use crate::redirects::Redirects;
 use crate::warning::Warning;
 
 /// What locations share.
@@ -101,7 +102,7 @@ impl Block<'_> {
         }
         self.set_request_headers(cf, &values, &effective, common)?;
         self.take_reply_headers(cf, outer)?;
-        self.set_lines(cf, &values, &effective, zone.is_some())?;
+        let by_user = self.set_lines(cf, &values, &effective, zone.is_some())?;
         // The settings of connections, now that the recipe is part of them.
         let around = self.nested.as_ref().map_or(outer, |nested| Some(nested.around));
         let settings = self.stock.written_in(self.level).within(around);
@@ -135,6 +136,8 @@ impl Block<'_> {
             warm,
             streams: !self.stock.is_set(&effective, "proxy_request_buffering"),
             upgrades: self.asks_for_upgrades(),
+            redirects: Redirects::new(&line.origin, in_block, line.url.as_str())
+                .filter(|_| !by_user.contains(&"proxy_redirect")),
             tls: line.origin.tls,
         };
         if self.nested.is_none() {

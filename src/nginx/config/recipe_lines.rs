@@ -10,14 +10,14 @@ use crate::recipe::{self, Class, RECIPE};
 use crate::recipe_values::Values;
 
 impl Block<'_> {
-    /// All lines of the recipe but headers.
+    /// All lines of the recipe but headers. Returns the directives of the user's that take their place.
     pub fn set_lines(
         &self,
         cf: &mut ngx_conf_t,
         values: &Values,
         effective: &UserSettings,
         with_cache: bool,
-    ) -> Result<(), Stop> {
+    ) -> Result<Vec<&'static str>, Stop> {
         let mut seen = Vec::new();
         for entry in RECIPE.iter().filter(|entry| entry.directive != "proxy_set_header") {
             let user = match entry.class {
@@ -52,7 +52,7 @@ impl Block<'_> {
                 self.warn_of_line(cf, entry.directive);
             }
         }
-        Ok(())
+        Ok(seen)
     }
 
     /// Whether a hop-by-hop header of replies passes in this location.

@@ -12,10 +12,10 @@ use crate::nginx::base::ffi::{
 };
 use crate::nginx::base::pool::Pool;
 use crate::nginx::base::status::{ERROR, OK};
-use crate::nginx::base::{cached, guard, headers, log, request};
-use crate::nginx::request::cache;
+use crate::nginx::base::{cached, expression, guard, headers, log, request};
 use crate::nginx::request::notes::{note, noted, Note};
 use crate::nginx::request::proxy::{self, Proxy};
+use crate::nginx::request::{cache, uri};
 
 /// The filter after one of ours.
 struct Next<T>(Cell<T>);
@@ -93,6 +93,7 @@ fn filter_reply(
             headers::remove_from_reply(r, |name| name.eq_ignore_ascii_case(b"Upgrade"));
         }
     }
+    follow_redirects(r, upstream, proxy).ok_or(ERROR)?;
     if proxy.cache.is_some() {
         cache::count_age(r, upstream).ok_or(ERROR)?;
     }
@@ -103,6 +104,28 @@ fn filter_reply(
         upstream.set_buffering(0);
     }
     Ok(())
+}
+
+/// Has redirects to the Frontend API lead to the proxy. `None` without memory.
+fn follow_redirects(
+    r: &mut ngx_http_request_t,
+    upstream: &ngx_http_upstream_t,
+    proxy: &Proxy,
+) -> Option<()> {
+    let Some(redirects) = &proxy.redirects else { return Some(()) };
+    if !headers::may_lead_elsewhere(&upstream.headers_in.headers) {
+        return Some(());
+    }
+    let url = match &proxy.url {
+        Some((_, expression)) => expression::as_text(expression.value(r)).to_owned(),
+        None => redirects.proxy_url.clone(),
+    };
+    let mut asked = Vec::new();
+    if let Some(uri) = uri::of(r, proxy) {
+        asked.resize(uri.len(), 0);
+        uri::write(&uri, &mut asked);
+    }
+    headers::replace_in_reply(r, |name, value| redirects.header(name, value, &asked, &url))
 }
 
 /// Prepares the body that replaces nginx's error page and sets the headers that go with it.

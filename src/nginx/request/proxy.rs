@@ -13,6 +13,7 @@ use crate::nginx::base::parser::Place;
 use crate::nginx::request::passing::Passing;
 use crate::nginx::stock::tls_context::Shared;
 use crate::proxy_url::ProxyUrl;
+use crate::redirects::Redirects;
 
 /// What is known per block once all is read: where it is, or is in, a location with `clerk_proxy`, what requests need.
 #[derive(Default)]
@@ -67,6 +68,8 @@ pub struct Proxy {
     pub early_data: Option<Rc<Expression>>,
     /// The implicit upstream whose connections can be kept ready, and how many.
     pub warm: Option<(String, usize)>,
+    /// What redirects are held against, unless the user has switched their rewriting off.
+    pub redirects: Option<Redirects>,
     /// Whether the location lets clients ask for another protocol.
     pub upgrades: bool,
     /// Whether TLS is spoken with the Frontend API.

@@ -216,9 +216,15 @@ fn redirects_come_back_to_the_proxy() {
     .start();
     for (sent, received) in [
         (format!("{own}/v1/x?y"), "https://app.dev/__clerk/v1/x?y"),
-        (own.to_uppercase(), "https://app.dev/__clerk"),
-        (format!("{own}?y"), "https://app.dev/__clerk?y"),
+        (own.to_uppercase(), "https://app.dev/__clerk/"),
+        (format!("{own}?y"), "https://app.dev/__clerk/?y"),
         (format!("{own}0/v1"), &format!("{own}0/v1")),
+        (own.replace("http:", ""), "https://app.dev/__clerk/"),
+        (format!("{}/x#y", own.replace("//", "//user@")), "https://app.dev/__clerk/x#y"),
+        (format!("{own}/a/../../../b/%2e%2e/c"), "https://app.dev/__clerk/c"),
+        ("../../../x".into(), "https://app.dev/__clerk/x"),
+        ("#fragment".into(), "#fragment"),
+        ("client?x".into(), "client?x"),
         ("/v1/x".into(), "https://app.dev/__clerk/v1/x"),
         ("//evil.example/x".into(), "//evil.example/x"),
         ("https://app.dev/home".into(), "https://app.dev/home"),

@@ -104,8 +104,8 @@ fn redirects_come_back_to_the_domain_that_was_asked() {
     );
     for (sent, behind) in [
         (format!("{own}/v1/x?y=$1"), Some("/v1/x?y=$1")),
-        (format!("{own}?y"), Some("?y")),
-        (own.clone(), Some("")),
+        (format!("{own}?y"), Some("/?y")),
+        (own.clone(), Some("/")),
         ("/v1/x#y".to_owned(), Some("/v1/x#y")),
         ("/".to_owned(), Some("/")),
         (format!("{own}0/v1"), None),
