@@ -360,6 +360,11 @@ fn what_answers_instead() {
         ("add_header cf-mitigated challenge always; return 403 x;", "cdn_challenge"),
         ("location / { return 503 '<title>Just a moment...</title>'; default_type text/html; }", "cdn_challenge"),
         ("location / { return 200 '<script src=/cdn-cgi/challenge-platform/>'; }", "cdn_challenge"),
+        ("location / { return 403 'error code: 1000'; }", "edge_headers"),
+        ("location / { return 403 '<h1>Error <span>x</span></h1><span class=\"cf-error-code\">1000</span>'; }", "edge_headers"),
+        ("location / { return 403 '<title>Direct IP access not allowed</title> Error 1003'; }", "edge_host"),
+        ("location / { return 403 'error code: 1020'; }", "blocked"),
+        ("location / { return 403 'Error 10001'; }", "blocked"),
         ("deny all;", "blocked"),
         ("auth_basic Shop; auth_basic_user_file /dev/null; root html;", "access_control"),
         ("location / { proxy_pass http://127.0.0.1:1; }", "gateway_error"),
@@ -423,6 +428,14 @@ fn origins() {
          proxy_set_header Clerk-Secret-Key %KEY%; proxy_set_header Origin http://other.dev; }",
     );
     script(&[&proxy.url]).expect(1, &[("api", "fail origin_invalid")]);
+    // Credentials beside it are something else.
+    let conflict = self::proxy(&format!(
+        "{RIGHT} location = /__clerk/v1/client {{ return 400\n\
+         '{{\"errors\":[{{\"code\":\"origin_authorization_headers_conflict\"}}]}}';\n\
+         default_type application/json; }}"
+    ));
+    let finding = "fail origin_authorization_headers_conflict";
+    script(&[&conflict.url]).expect(1, &[("api", "ok ok"), ("origin", finding)]);
     // Only where browsers send one.
     let proxy = self::proxy(&format!(
         "{RIGHT} location = /__clerk/v1/client {{ return 400\n\
