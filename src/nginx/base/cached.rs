@@ -2,26 +2,31 @@
 
 use crate::nginx::base::ffi::{ngx_http_request_t, ngx_http_upstream_t};
 
+/// The request's entry of a cache, if it has one.
+#[cfg(nginx_http_cache)]
+fn entry<'a>(r: &ngx_http_request_t) -> Option<&'a mut crate::nginx::base::ffi::ngx_http_cache_t> {
+    // SAFETY: null or what nginx keeps of the request, as long as it; no caller keeps the reference.
+    unsafe { r.cache.as_mut() }
+}
+
 /// Until when the reply may be kept, in seconds of the calendar, or 0, where the request has an entry of a cache.
 #[cfg(nginx_http_cache)]
 pub fn until(r: &ngx_http_request_t) -> Option<i64> {
-    // SAFETY: null or what nginx keeps of the request, as long as it.
-    unsafe { r.cache.as_ref() }.map(|entry| entry.valid_sec)
+    entry(r).map(|entry| entry.valid_sec)
 }
 
 /// Whether the head of the reply is in the buffer of a cache.
 #[cfg(nginx_http_cache)]
 pub fn has_head(r: &ngx_http_request_t, u: &ngx_http_upstream_t) -> bool {
-    // SAFETY: as above; a cache has no buffer, or one of the request's.
-    let buffer = unsafe { r.cache.as_ref().and_then(|entry| entry.buf.as_ref()) };
+    // SAFETY: an entry has no buffer, or one of the request's.
+    let buffer = entry(r).and_then(|entry| unsafe { entry.buf.as_ref() });
     buffer.is_some_and(|buffer| std::ptr::eq(buffer.start, u.buffer.start))
 }
 
 /// Takes seconds from those for which the reply may be kept, where these count from now.
 #[cfg(nginx_http_cache)]
 pub fn shorten(r: &mut ngx_http_request_t, seconds: i64) {
-    // SAFETY: as above.
-    if let Some(entry) = unsafe { r.cache.as_mut() }.filter(|entry| entry.valid_sec > 0) {
+    if let Some(entry) = entry(r).filter(|entry| entry.valid_sec > 0) {
         entry.valid_sec -= seconds;
     }
 }
@@ -29,8 +34,7 @@ pub fn shorten(r: &mut ngx_http_request_t, seconds: i64) {
 /// When the reply was put into the cache, in seconds of the calendar.
 #[cfg(nginx_http_cache)]
 pub fn since(r: &ngx_http_request_t) -> Option<i64> {
-    // SAFETY: as above.
-    unsafe { r.cache.as_ref() }.map(|entry| entry.date)
+    entry(r).map(|entry| entry.date)
 }
 
 /// Whether the cache had no reply.

@@ -1,7 +1,7 @@
 //! nginx's http modules and the Rust types of their configurations, which are cast here alone.
 
 use std::ffi::c_void;
-use std::ptr;
+use std::ptr::{self, NonNull};
 
 use crate::failure::Failure;
 use crate::nginx::base::ffi::{
@@ -70,13 +70,9 @@ pub unsafe trait Conf: Sized + 'static {
 
     /// What the module keeps for the block, the request or the upstream.
     fn of(holder: &impl HasConfs) -> Option<&'static Self> {
-        let confs = holder.confs(Self::REACH);
-        if confs.is_null() {
-            return None;
-        }
-        // SAFETY: an array of configurations has an element for each http module, that of this one of the type that
-        // the trait promises. It lives as long as nginx uses the configuration.
-        unsafe { (*confs.add(Self::Of::index())).cast::<Self>().as_ref() }
+        let conf = at(NonNull::new(holder.confs(Self::REACH))?, Self::Of::index());
+        // SAFETY: it is null or of the type that the trait promises, and lives as long as nginx uses the configuration.
+        unsafe { conf.cast::<Self>().as_ref() }
     }
 
     /// The same for the block that is parsed or merged now.
@@ -103,6 +99,18 @@ unsafe impl Conf for ngx_http_upstream_main_conf_t {
     const REACH: Reach = Reach::Main;
 }
 
+/// What a module keeps, of an array of what all http modules keep.
+pub fn at(confs: NonNull<*mut c_void>, index: usize) -> *mut c_void {
+    // SAFETY: such an array has an element for each http module.
+    unsafe { *confs.as_ptr().add(index) }
+}
+
+/// Where the parser is inside of `http {}`.
+pub fn context(cf: &ngx_conf_t) -> Option<&ngx_http_conf_ctx_t> {
+    // SAFETY: there nginx keeps this structure in `ctx`.
+    unsafe { cf.ctx.cast::<ngx_http_conf_ctx_t>().as_ref() }
+}
+
 /// Something that leads to configurations of modules.
 pub trait HasConfs {
     /// Those of all http modules, or null.
@@ -121,9 +129,7 @@ impl HasConfs for ngx_http_conf_ctx_t {
 
 impl HasConfs for ngx_conf_t {
     fn confs(&self, reach: Reach) -> *mut *mut c_void {
-        // SAFETY: inside `http {}` nginx keeps an `ngx_http_conf_ctx_t` in `ctx`.
-        let ctx = unsafe { self.ctx.cast::<ngx_http_conf_ctx_t>().as_ref() };
-        ctx.map_or(ptr::null_mut(), |ctx| ctx.confs(reach))
+        context(self).map_or(ptr::null_mut(), |context| context.confs(reach))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::mem;
 
-use libc::sockaddr_in;
+use libc::{addrinfo, sockaddr_in};
 
 use crate::nginx::base::ffi::{
     ngx_addr_t, ngx_buf_t, ngx_conf_file_t, ngx_conf_t, ngx_connection_t, ngx_event_t,
@@ -33,5 +33,5 @@ macro_rules! plain {
 plain! {
     ngx_addr_t ngx_buf_t ngx_conf_file_t ngx_conf_t ngx_connection_t ngx_event_t ngx_http_compile_complex_value_t
     ngx_http_complex_value_t ngx_http_connection_t ngx_http_request_t ngx_http_upstream_t ngx_http_variable_value_t
-    ngx_log_t ngx_table_elt_t sockaddr_in
+    ngx_log_t ngx_table_elt_t addrinfo sockaddr_in
 }

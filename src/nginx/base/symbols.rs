@@ -34,7 +34,7 @@ fn is_of_nginx(function: *const c_void) -> bool {
 }
 
 /// Where the file with the function begins in memory, and its name.
-fn file_of(function: *const c_void) -> Option<(usize, Vec<u8>)> {
+pub fn file_of(function: *const c_void) -> Option<(usize, Vec<u8>)> {
     // SAFETY: zero is a valid value for every field; what is found has a name that ends with a zero byte.
     unsafe {
         let mut found: libc::Dl_info = mem::zeroed();
@@ -46,22 +46,16 @@ fn file_of(function: *const c_void) -> Option<(usize, Vec<u8>)> {
 }
 
 /// The libraries that nginx's program is linked to.
-static NEEDED: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
-    // SAFETY: what the system has told this process of its program.
-    unsafe { needed() }.unwrap_or_default()
-});
+static NEEDED: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| needed().unwrap_or_default());
 
 /// Reads the dynamic section of the program.
-///
-/// # Safety
-///
-/// The system's loader has mapped the program: its dynamic section is a list of pairs of words that ends with a zero tag,
-/// and names are offsets into the table of texts.
-unsafe fn needed() -> Option<Vec<Vec<u8>>> {
+fn needed() -> Option<Vec<Vec<u8>>> {
     const DT_NULL: usize = 0;
     const DT_NEEDED: usize = 1;
     const DT_STRTAB: usize = 5;
-    // SAFETY: promised by the caller. Only some loaders have added the base to the table's address.
+    // SAFETY: the system's loader has mapped the program, and says where: its dynamic section is a list of pairs of words
+    // that ends with a zero tag, and names are offsets into the table of texts. Only some loaders have added the base to
+    // the table's address.
     unsafe {
         let first = libc::getauxval(libc::AT_PHDR) as *const ProgramHeader;
         let len = usize::try_from(libc::getauxval(libc::AT_PHNUM)).ok()?;

@@ -3,7 +3,6 @@
 
 use std::cell::RefCell;
 use std::ffi::c_void;
-use std::mem;
 use std::ptr;
 use std::slice;
 use std::sync::OnceLock;
@@ -18,6 +17,7 @@ use crate::nginx::base::module::{Conf, Filter, Reach};
 use crate::nginx::base::plain::Plain;
 use crate::nginx::base::pool::Pool;
 use crate::nginx::base::status::{ERROR, OK};
+use crate::nginx::base::symbols::file_of;
 use crate::nginx::base::{cached, guard, headers, log, request};
 use crate::nginx::request::proxy::Proxy;
 #[cfg(nginx_early_hints)]
@@ -70,19 +70,11 @@ pub fn install(r: &ngx_http_request_t, proxy: &Proxy) {
 /// Whether it is the known function. The first that lies in the proxy module's file gets known.
 fn is_stock(known: &OnceLock<Process>, found: Option<Process>, handler: Process) -> bool {
     let Some(found) = found else { return false };
+    let file = |function: Process| file_of(function as *const c_void).map(|(base, _)| base);
     if known.get().is_none() && file(found).is_some_and(|base| Some(base) == file(handler)) {
         let _ = known.set(found);
     }
     known.get().is_some_and(|known| *known as usize == found as usize)
-}
-
-/// Where the file that holds the function begins in memory.
-fn file(function: Process) -> Option<*mut c_void> {
-    // SAFETY: zero is a valid value for every field; the function only looks for the address.
-    unsafe {
-        let mut found: libc::Dl_info = mem::zeroed();
-        (libc::dladdr(function as *const c_void, &raw mut found) != 0).then_some(found.dli_fbase)
-    }
 }
 
 /// Calls a function of the proxy module's as nginx would have called it.

@@ -8,7 +8,7 @@ use crate::nginx::base::ffi::{
     ngx_conf_t, ngx_http_conf_ctx_t, ngx_http_core_loc_conf_t, ngx_http_core_srv_conf_t,
     ngx_http_handler_pt, ngx_http_request_t,
 };
-use crate::nginx::base::module::{Conf, Core, HasConfs, HttpModule, Reach};
+use crate::nginx::base::module::{at, context, Conf, Core, HasConfs, HttpModule, Reach};
 
 /// The configurations of all modules for one block: `http`, a `server` or a `location`.
 #[derive(Clone, Copy, PartialEq)]
@@ -44,8 +44,7 @@ impl Level {
 
     /// A module's configuration of this block.
     pub fn conf(self, ctx_index: usize) -> *mut c_void {
-        // SAFETY: the array has an element for every http module.
-        unsafe { *self.0.as_ptr().add(ctx_index) }
+        at(self.0, ctx_index)
     }
 }
 
@@ -71,9 +70,7 @@ pub struct Context(ngx_http_conf_ctx_t);
 impl Context {
     /// That of the block that is parsed or merged now.
     pub fn read(cf: &ngx_conf_t) -> Result<Self, Failure> {
-        // SAFETY: inside `http {}` nginx keeps this structure in `ctx`.
-        let context = unsafe { cf.ctx.cast::<ngx_http_conf_ctx_t>().as_ref() };
-        context.copied().map(Self).ok_or_else(|| Failure::Internal("no block".to_owned()))
+        context(cf).copied().map(Self).ok_or_else(|| Failure::Internal("no block".to_owned()))
     }
 
     /// Puts a request into the block.

@@ -7,7 +7,7 @@ use crate::nginx::base::ffi::{
     ngx_array_t, ngx_conf_t, ngx_flag_t, ngx_http_conf_addr_t, ngx_http_conf_port_t,
     ngx_http_core_main_conf_t, ngx_http_core_srv_conf_t,
 };
-use crate::nginx::base::module::{Conf, Core, HasConfs, HttpModule, Reach};
+use crate::nginx::base::module::{at, Conf, Core, HasConfs, HttpModule, Reach};
 use crate::nginx::base::parser::Stop;
 use crate::nginx::stock::directives;
 
@@ -39,8 +39,7 @@ impl Server {
     }
 
     fn conf(self, ctx_index: usize) -> *mut c_void {
-        // SAFETY: the array has an element for every http module.
-        unsafe { *self.0.as_ptr().add(ctx_index) }
+        at(self.0, ctx_index)
     }
 
     /// The size of large headers, if the user has set it here.

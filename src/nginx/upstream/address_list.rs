@@ -1,14 +1,14 @@
 //! Lists of addresses as nginx's own round robin makes them, each in its own pool.
 
+use std::iter;
 #[cfg(nginx_http_ssl)]
 use std::mem;
 use std::net::{IpAddr, SocketAddr};
-#[cfg(nginx_http_ssl)]
-use std::ptr;
 
 use crate::nginx::base::ffi::{
-    ngx_addr_t, ngx_conf_t, ngx_http_upstream_init_round_robin, ngx_http_upstream_rr_peers_t,
-    ngx_http_upstream_server_t, ngx_http_upstream_srv_conf_t, ngx_parse_addr_port,
+    ngx_addr_t, ngx_conf_t, ngx_http_upstream_init_round_robin, ngx_http_upstream_rr_peer_t,
+    ngx_http_upstream_rr_peers_t, ngx_http_upstream_server_t, ngx_http_upstream_srv_conf_t,
+    ngx_parse_addr_port,
 };
 use crate::nginx::base::plain::Plain;
 use crate::nginx::base::pool::{OwnedPool, Pool};
@@ -17,11 +17,96 @@ use crate::nginx::base::status::OK;
 #[cfg(nginx_http_ssl)]
 use crate::nginx::base::symbols::find;
 
+/// Servers as nginx's round robin has them: a list of them, and one of the backups behind it.
+#[derive(Clone, Copy)]
+pub struct RoundRobin(*mut ngx_http_upstream_rr_peers_t);
+
+impl RoundRobin {
+    /// That of an implicit upstream, which has no other balancer.
+    pub fn of(upstream: &ngx_http_upstream_srv_conf_t) -> Self {
+        Self(upstream.peer.data.cast())
+    }
+
+    fn lists(self) -> impl Iterator<Item = &'static ngx_http_upstream_rr_peers_t> {
+        // SAFETY: lists end with null, and live as long as they are in use.
+        let list = |list: *mut ngx_http_upstream_rr_peers_t| unsafe { list.as_ref() };
+        iter::successors(list(self.0), move |this| list(this.next))
+    }
+
+    /// Moves TLS sessions and failures of addresses here from a list with the same addresses. Requests that still use that
+    /// do without sessions.
+    pub fn carry_over(self, old: Self) {
+        for (list, old) in self.lists().zip(old.lists()) {
+            for_each(list, |peer| {
+                for_each(old, |known| {
+                    if known.name.as_bytes() == peer.name.as_bytes() {
+                        carry_over(peer, known);
+                    }
+                });
+            });
+        }
+    }
+
+    /// Makes the next connections begin with a full handshake.
+    pub fn forget_sessions(self) {
+        self.lists().for_each(|list| for_each(list, forget_session));
+    }
+}
+
+/// Shows the servers of a list one after the other.
+fn for_each(
+    list: &ngx_http_upstream_rr_peers_t,
+    mut body: impl FnMut(&mut ngx_http_upstream_rr_peer_t),
+) {
+    let mut next = list.peer;
+    // SAFETY: servers are a list that ends with null, and nginx changes them in this thread.
+    while let Some(peer) = unsafe { next.as_mut() } {
+        body(peer);
+        next = peer.next;
+    }
+}
+
+fn carry_over(peer: &mut ngx_http_upstream_rr_peer_t, known: &mut ngx_http_upstream_rr_peer_t) {
+    #[cfg(nginx_http_ssl)]
+    mem::swap(&mut peer.ssl_session, &mut known.ssl_session);
+    (peer.fails, peer.checked) = (known.fails, known.checked);
+    #[cfg(not(nginx_recover_at))]
+    {
+        peer.accessed = known.accessed;
+    }
+    #[cfg(nginx_recover_at)]
+    {
+        peer.recover_at = known.recover_at;
+    }
+    peer.effective_weight = peer.effective_weight.min(known.effective_weight);
+}
+
+/// Releases the server's own reference to its TLS session; connections have theirs.
+#[cfg(nginx_http_ssl)]
+fn forget_session(peer: &mut ngx_http_upstream_rr_peer_t) {
+    type Free = unsafe extern "C" fn(*mut std::ffi::c_void);
+    let session = mem::replace(&mut peer.ssl_session, std::ptr::null_mut());
+    if session.is_null() {
+        return;
+    }
+    // SAFETY: where there is a session, the function of this type has made it. An nginx that does not export the one
+    // that frees it keeps the session.
+    unsafe {
+        if let Some(free) = find::<Free>(c"SSL_SESSION_free") {
+            free(session);
+        }
+    }
+}
+
+/// Without TLS there are no sessions.
+#[cfg(not(nginx_http_ssl))]
+fn forget_session(_peer: &mut ngx_http_upstream_rr_peer_t) {}
+
 /// One list of addresses, in its own pool.
 pub struct List {
     _pool: OwnedPool,
     /// The list of nginx's round robin.
-    pub peers: *mut ngx_http_upstream_rr_peers_t,
+    pub peers: RoundRobin,
     /// How many addresses there are.
     pub len: usize,
     /// The number that the names gave the list.
@@ -40,6 +125,18 @@ impl List {
         let peers = round_robin(pool.pool(), upstream, addresses, port)?;
         Some(Self { _pool: pool, peers, len, generation })
     }
+
+    /// Has nginx choose from it for the next requests to the upstream.
+    pub fn put_into(&self, upstream: &mut ngx_http_upstream_srv_conf_t) {
+        upstream.peer.data = self.peers.0.cast();
+    }
+}
+
+/// The last request that used the list is over, and nginx's next ones use another.
+impl Drop for List {
+    fn drop(&mut self) {
+        self.peers.forget_sessions();
+    }
 }
 
 /// Has nginx make the list as it does at the start.
@@ -48,7 +145,7 @@ fn round_robin(
     upstream: &ngx_http_upstream_srv_conf_t,
     addresses: &[IpAddr],
     port: u16,
-) -> Option<*mut ngx_http_upstream_rr_peers_t> {
+) -> Option<RoundRobin> {
     let parsed = addresses.iter().map(|&ip| address(pool, SocketAddr::new(ip, port)));
     let addrs = pool.fill(addresses.len(), parsed.collect::<Option<Vec<_>>>()?)?.as_mut_ptr();
     // SAFETY: `upstream.servers` has the two servers that the recipe says.
@@ -69,7 +166,7 @@ fn round_robin(
     (cf.pool, cf.log) = (pool.as_ptr(), process::cycle().log);
     // SAFETY: all that nginx looks at is in the pool, as it would be in that of a configuration.
     let made = unsafe { ngx_http_upstream_init_round_robin(&raw mut cf, block) } == OK;
-    made.then(|| block.peer.data.cast())
+    made.then(|| RoundRobin::of(block))
 }
 
 fn address(pool: Pool, address: SocketAddr) -> Option<ngx_addr_t> {
@@ -79,97 +176,4 @@ fn address(pool: Pool, address: SocketAddr) -> Option<ngx_addr_t> {
     // SAFETY: the pool is alive; nginx parses the text and keeps nothing of it.
     let status = unsafe { ngx_parse_addr_port(pool.as_ptr(), &raw mut addr, name.data, name.len) };
     (status == OK).then_some(addr)
-}
-
-impl Drop for List {
-    fn drop(&mut self) {
-        // SAFETY: the last request that used the list is over, and nginx's next ones use another.
-        unsafe { forget_sessions(self.peers) };
-    }
-}
-
-/// Moves TLS sessions and failures of addresses to a list with the same addresses.
-///
-/// # Safety
-///
-/// Both are lists of nginx's round robin.
-pub unsafe fn carry_over(
-    mut peers: *mut ngx_http_upstream_rr_peers_t,
-    mut old: *mut ngx_http_upstream_rr_peers_t,
-) {
-    // SAFETY: promised by the caller. Lists of peers, and of their backups, end with null; a name is text.
-    // Requests that still use the old list do without sessions.
-    unsafe {
-        while let (Some(list), Some(old_list)) = (peers.as_ref(), old.as_ref()) {
-            let mut peer = list.peer;
-            while let Some(this) = peer.as_mut() {
-                let mut other = old_list.peer;
-                while let Some(known) = other.as_mut() {
-                    if known.name.as_bytes() == this.name.as_bytes() {
-                        #[cfg(nginx_http_ssl)]
-                        mem::swap(&mut this.ssl_session, &mut known.ssl_session);
-                        this.fails = known.fails;
-                        #[cfg(not(nginx_recover_at))]
-                        {
-                            this.accessed = known.accessed;
-                        }
-                        #[cfg(nginx_recover_at)]
-                        {
-                            this.recover_at = known.recover_at;
-                        }
-                        (this.checked, this.effective_weight) =
-                            (known.checked, this.effective_weight.min(known.effective_weight));
-                    }
-                    other = known.next;
-                }
-                peer = this.next;
-            }
-            (peers, old) = (list.next, old_list.next);
-        }
-    }
-}
-
-/// Makes the next connections begin with a full handshake.
-///
-/// # Safety
-///
-/// `peers` is null or a list of nginx's round robin.
-#[cfg(nginx_http_ssl)]
-pub unsafe fn forget_sessions(mut peers: *mut ngx_http_upstream_rr_peers_t) {
-    // SAFETY: promised by the caller. Lists of peers, and of their backups, end with null. The reference to a
-    // session is the peer's own; connections have theirs.
-    unsafe {
-        while let Some(list) = peers.as_ref() {
-            let mut peer = list.peer;
-            while let Some(this) = peer.as_mut() {
-                free_session(mem::replace(&mut this.ssl_session, ptr::null_mut()));
-                peer = this.next;
-            }
-            peers = list.next;
-        }
-    }
-}
-
-/// Without TLS there are no sessions.
-#[cfg(not(nginx_http_ssl))]
-pub unsafe fn forget_sessions(_peers: *mut ngx_http_upstream_rr_peers_t) {}
-
-/// Releases a reference to a TLS session.
-///
-/// # Safety
-///
-/// It is null or a session that the caller owns.
-#[cfg(nginx_http_ssl)]
-unsafe fn free_session(session: *mut std::ffi::c_void) {
-    if session.is_null() {
-        return;
-    }
-    // SAFETY: where there is a session, the function of this type has made it. An nginx that does not export the one
-    // that frees it keeps the session.
-    unsafe {
-        if let Some(free) = find::<unsafe extern "C" fn(*mut std::ffi::c_void)>(c"SSL_SESSION_free")
-        {
-            free(session);
-        }
-    }
 }

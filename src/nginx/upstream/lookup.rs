@@ -7,6 +7,8 @@ use std::ptr;
 use std::sync::mpsc::{self, Receiver, TryRecvError};
 use std::thread;
 
+use crate::nginx::base::plain::Plain;
+
 /// The addresses, in order and each once, or why there are none.
 pub type Answer = Result<Vec<IpAddr>, String>;
 
@@ -23,7 +25,7 @@ impl Lookup {
         // The libraries that nsswitch.conf names may need it. Unused pages take no memory.
         let thread = thread::Builder::new().stack_size(1024 * 1024);
         // The receiver is gone if the configuration is.
-        let body = move || drop(sender.send(now(&name)));
+        let body = move || drop(sender.send(look_up_blocking(&name)));
         thread.spawn(body).map_err(|error| error.to_string())?;
         Ok(Self(receiver))
     }
@@ -46,17 +48,16 @@ pub fn all(names: &[&str]) -> Vec<Answer> {
         for (lookup, name) in lookups.into_iter().zip(some) {
             // Where this system has no thread left, without one.
             let answer = lookup.ok().and_then(|lookup| lookup.0.recv().ok());
-            answers.push(answer.unwrap_or_else(|| now(name)));
+            answers.push(answer.unwrap_or_else(|| look_up_blocking(name)));
         }
     }
     answers
 }
 
 /// Looks a name up and waits for the answer.
-fn now(name: &str) -> Answer {
+fn look_up_blocking(name: &str) -> Answer {
     let name = CString::new(name).map_err(|error| error.to_string())?;
-    // SAFETY: zero is a valid value for every field of this plain C struct.
-    let mut hints: libc::addrinfo = unsafe { mem::zeroed() };
+    let mut hints = libc::addrinfo::zeroed();
     hints.ai_socktype = libc::SOCK_STREAM;
     // As in nginx: no family of which this machine has no address.
     hints.ai_flags = libc::AI_ADDRCONFIG;
@@ -69,16 +70,7 @@ fn now(name: &str) -> Answer {
         let text = unsafe { CStr::from_ptr(libc::gai_strerror(status)) };
         return Err(text.to_string_lossy().into_owned());
     }
-    let mut addresses = Vec::new();
-    let mut next = list;
-    // SAFETY: a list of getaddrinfo ends with null, and each address is of the type that its family says.
-    while let Some(entry) = unsafe { next.as_ref() } {
-        // SAFETY: as above.
-        addresses.extend(unsafe { address(entry) });
-        next = entry.ai_next;
-    }
-    // SAFETY: the list came from getaddrinfo and nothing of it is kept.
-    unsafe { libc::freeaddrinfo(list) };
+    let mut addresses = addresses(list);
     // Name servers rotate their answers.
     addresses.sort_unstable();
     addresses.dedup();
@@ -88,26 +80,31 @@ fn now(name: &str) -> Answer {
     Ok(addresses)
 }
 
-/// The address of an entry, if it is one that nginx can connect to.
-///
-/// # Safety
-///
-/// `ai_addr` is of the type that `ai_family` says.
-unsafe fn address(entry: &libc::addrinfo) -> Option<IpAddr> {
-    let sockaddr: *const c_void = entry.ai_addr.cast();
-    match entry.ai_family {
-        libc::AF_INET => {
-            // SAFETY: promised by the caller; the address is in network order.
-            let bytes = unsafe { (*sockaddr.cast::<libc::sockaddr_in>()).sin_addr.s_addr };
-            Some(Ipv4Addr::from(bytes.to_ne_bytes()).into())
+/// The addresses that nginx can connect to, of a list that getaddrinfo has made and that is freed.
+fn addresses(list: *mut libc::addrinfo) -> Vec<IpAddr> {
+    let mut found = Vec::new();
+    let mut next = list;
+    // SAFETY: such a list ends with null, and each address is of the type that its family says, in network order. Nothing
+    // of the list is kept.
+    unsafe {
+        while let Some(entry) = next.as_ref() {
+            let address = entry.ai_addr.cast::<c_void>();
+            match entry.ai_family {
+                libc::AF_INET => {
+                    let bytes = (*address.cast::<libc::sockaddr_in>()).sin_addr.s_addr;
+                    found.push(Ipv4Addr::from(bytes.to_ne_bytes()).into());
+                }
+                libc::AF_INET6 => {
+                    let bytes = (*address.cast::<libc::sockaddr_in6>()).sin6_addr.s6_addr;
+                    found.push(Ipv6Addr::from(bytes).into());
+                }
+                _ => {}
+            }
+            next = entry.ai_next;
         }
-        libc::AF_INET6 => {
-            // SAFETY: promised by the caller.
-            let bytes = unsafe { (*sockaddr.cast::<libc::sockaddr_in6>()).sin6_addr.s6_addr };
-            Some(Ipv6Addr::from(bytes).into())
-        }
-        _ => None,
+        libc::freeaddrinfo(list);
     }
+    found
 }
 
 /// Blocks all signals in this thread, and those that it starts, until it is dropped.

@@ -1,13 +1,12 @@
 //! The servers of an upstream: chooses the list of addresses for a request, or refuses the request.
 
 use std::cell::{Cell, RefCell};
-use std::ptr;
 use std::rc::Rc;
 
 use crate::nginx::base::connection::Connection;
 use crate::nginx::base::ffi::{
-    ngx_http_request_t, ngx_http_upstream_init_peer_pt, ngx_http_upstream_rr_peers_t,
-    ngx_http_upstream_srv_conf_t, ngx_int_t, ngx_msec_t, ngx_uint_t,
+    ngx_http_request_t, ngx_http_upstream_init_peer_pt, ngx_http_upstream_srv_conf_t, ngx_int_t,
+    ngx_msec_t, ngx_uint_t,
 };
 use crate::nginx::base::module::{Conf, Module, Reach};
 use crate::nginx::base::pool::Pool;
@@ -15,7 +14,7 @@ use crate::nginx::base::status::{ERROR, OK};
 use crate::nginx::base::{guard, log, request};
 use crate::nginx::request::{head, line, proxy};
 use crate::nginx::stock::tls_context;
-use crate::nginx::upstream::address_list::{carry_over, forget_sessions, List};
+use crate::nginx::upstream::address_list::{List, RoundRobin};
 use crate::nginx::upstream::liveness::{Suspects, Watcher};
 use crate::nginx::upstream::names::Names;
 use crate::nginx::upstream::traffic::{Busy, Traffic};
@@ -118,10 +117,9 @@ impl Peers {
             // Without memory the old list stays in use.
             if let Some(list) = List::new(upstream, &addresses, *port, generation) {
                 if let Some(old) = &self.list {
-                    // SAFETY: both are lists of nginx's round robin, and this is the only thread.
-                    unsafe { carry_over(list.peers, old.peers) };
+                    list.peers.carry_over(old.peers);
                 }
-                upstream.peer.data = list.peers.cast();
+                list.put_into(upstream);
                 self.list = Some(Rc::new(list));
             }
         }
@@ -171,7 +169,7 @@ struct Use {
     first: usize,
     followed: Option<Followed>,
     /// Those of an implicit upstream.
-    peers: *mut ngx_http_upstream_rr_peers_t,
+    peers: Option<RoundRobin>,
     watcher: Watcher,
     _list: Option<Rc<List>>,
     _busy: Busy,
@@ -186,8 +184,7 @@ impl Drop for Use {
         }
         // A session may be why: nginx keeps that of a TLS 1.2 handshake before it verifies the certificate,
         // and one that is resumed is as bad as its certificate was, however good the server's next one is.
-        // SAFETY: an implicit upstream has nginx's round robin; the list lives as long as the request.
-        unsafe { forget_sessions(self.peers) };
+        self.peers.into_iter().for_each(RoundRobin::forget_sessions);
         if let Some(Followed { names, host, .. }) = &self.followed {
             names.borrow_mut().hurry(*host);
         }
@@ -206,67 +203,69 @@ fn connection_failed(r: &ngx_http_request_t, first: usize) -> bool {
     })
 }
 
+/// How nginx chooses a server for a request, how many servers there are to try, and what the request uses.
+type Prepared = (ngx_http_upstream_init_peer_pt, Option<usize>, Option<*mut Use>);
+
+/// Prepares a request for the choice of a server. `None` where it fails.
+fn prepare(
+    r: &mut ngx_http_request_t,
+    upstream: &mut ngx_http_upstream_srv_conf_t,
+) -> Option<Prepared> {
+    let conf = SrvConf::of(upstream)?;
+    let mut peers = conf.peers.borrow_mut();
+    let peers = peers.as_mut()?;
+    if !peers.admits(r) {
+        let name = String::from_utf8_lossy(upstream.host.as_bytes()).into_owned();
+        log::error(r, &format!("upstream \"{name}\" of \"clerk_proxy\" is not for this location"));
+        return None;
+    }
+    let Some(proxy) = proxy::of(r) else {
+        // A request of another location runs as without this module.
+        return Some((peers.original, None, None));
+    };
+    line::put_uri(r, proxy)?;
+    head::install(r, proxy);
+    peers.want();
+    peers.take_over(upstream);
+    let list = peers.list.clone();
+    let tries = list.as_ref().map(|list| list.len);
+    let is_implicit = matches!(peers.owner, Owner::Module(_));
+    let held = Use {
+        request: r,
+        first: request::states(r).len(),
+        followed: peers.followed().cloned(),
+        peers: is_implicit.then(|| RoundRobin::of(upstream)),
+        watcher: Watcher::new(r, peers.suspects.clone()),
+        _list: list,
+        _busy: conf.traffic.begin(),
+    };
+    let held = Pool::from(&*r).keep(held)?;
+    Some((peers.original, tries, Some(held)))
+}
+
 unsafe extern "C" fn init_peer(
     r: *mut ngx_http_request_t,
     upstream: *mut ngx_http_upstream_srv_conf_t,
 ) -> ngx_int_t {
     let mut prepared = None;
-    let status = guard::request(r, "choice of a server", ERROR, |r| {
+    guard::request(r, "choice of a server", ERROR, |r| {
         // SAFETY: nginx hands out an upstream of its configuration; its requests use it one at a time.
-        let upstream = unsafe { &mut *upstream };
-        let Some(conf) = SrvConf::of(upstream) else { return ERROR };
-        let Some(peers) = &mut *conf.peers.borrow_mut() else { return ERROR };
-        if !peers.admits(r) {
-            let name = String::from_utf8_lossy(upstream.host.as_bytes()).into_owned();
-            log::error(
-                r,
-                &format!("upstream \"{name}\" of \"clerk_proxy\" is not for this location"),
-            );
-            return ERROR;
-        }
-        let Some(proxy) = proxy::of(r) else {
-            // A request of another location runs as without this module.
-            prepared = Some((peers.original, None, None));
-            return OK;
-        };
-        if line::put_uri(r, proxy).is_none() {
-            return ERROR;
-        }
-        head::install(r, proxy);
-        peers.want();
-        peers.take_over(upstream);
-        let (followed, list) = (peers.followed().cloned(), peers.list.clone());
-        let tries = list.as_ref().map(|list| list.len);
-        let own = match peers.owner {
-            Owner::Module(_) => upstream.peer.data.cast(),
-            Owner::User { .. } => ptr::null_mut(),
-        };
-        let watcher = Watcher::new(r, peers.suspects.clone());
-        let first = request::states(r).len();
-        let (busy, list) = (conf.traffic.begin(), list);
-        let held =
-            Use { request: r, first, followed, peers: own, watcher, _list: list, _busy: busy };
-        let Some(held) = Pool::from(&*r).keep(held) else { return ERROR };
-        prepared = Some((peers.original, tries, Some(ptr::from_mut(held))));
+        prepared = prepare(r, unsafe { &mut *upstream });
         OK
     });
-    let Some((Some(original), tries, held)) = prepared.filter(|_| status == OK) else {
-        return ERROR;
-    };
-    // SAFETY: what nginx would have called without us, with the same arguments.
-    let status = unsafe { original(r, upstream) };
-    if status != OK {
-        return status;
-    }
-    // SAFETY: the request has an upstream, whose peer was just set up, and lives as long as what it holds on to.
+    let Some((Some(original), tries, held)) = prepared else { return ERROR };
+    // SAFETY: what nginx would have called without us, with the same arguments. Then the request's upstream has its peer
+    // set up, and lives as long as what the request holds on to.
     unsafe {
+        let status = original(r, upstream);
+        let Some(u) = request::upstream(&*r).filter(|_| status == OK) else { return status };
         if let Some(tries) = tries {
             // No address is tried twice: the backups have the same addresses.
-            (*(*r).upstream).peer.tries = tries as ngx_uint_t;
+            u.peer.tries = tries as ngx_uint_t;
         }
         if let Some(held) = held {
-            (*held).watcher.install(&mut *(*r).upstream);
+            (*held).watcher.install(u);
         }
+        OK
     }
-    OK
 }
