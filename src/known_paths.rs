@@ -1,6 +1,6 @@
 //! Paths below the proxy URL that clerk-js and Clerk ask for, one of each kind.
 
-/// What a rule of the site's must not take.
+/// The paths that no rule of the site may take.
 pub const KNOWN: &[&str] = &[
     "/v1/client",
     "/v1/environment",

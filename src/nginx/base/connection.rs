@@ -19,7 +19,7 @@ use crate::nginx::base::status::OK;
 pub struct Connection(NonNull<ngx_connection_t>);
 
 impl Connection {
-    /// That of a peer; `None` before nginx has connected, and after it has closed the connection.
+    /// The connection of a peer; `None` before nginx has connected and after it has closed the connection.
     pub fn of(peer: &ngx_peer_connection_t) -> Option<Self> {
         NonNull::new(peer.connection).map(Self)
     }
@@ -31,11 +31,12 @@ impl Connection {
 
     /// nginx's own structure.
     pub fn get<'a>(self) -> &'a mut ngx_connection_t {
-        // SAFETY: it is open, and so in nginx's table of connections; no caller keeps the reference over a call to nginx.
+        // SAFETY: it is open, and so in nginx's table of connections; no caller keeps the reference over a call to
+        // nginx.
         unsafe { &mut *self.0.as_ptr() }
     }
 
-    /// What nginx's functions want.
+    /// The pointer for nginx's functions.
     pub fn as_ptr(self) -> *mut ngx_connection_t {
         self.0.as_ptr()
     }
@@ -100,7 +101,7 @@ impl Connection {
         self.socket().peek(&mut [0]).is_ok_and(|len| len == 1)
     }
 
-    /// Sets an option of TCP. A socket that is none of TCP's, or a kernel without the option, does without.
+    /// Sets a TCP option; without effect on other sockets, or if the kernel lacks the option.
     pub fn set_option(self, option: c_int, value: c_int) {
         let len = libc::socklen_t::try_from(size_of::<c_int>()).unwrap_or_default();
         let (fd, value) = (self.get().fd, &raw const value);
@@ -108,7 +109,7 @@ impl Connection {
         unsafe { libc::setsockopt(fd, libc::IPPROTO_TCP, option, value.cast(), len) };
     }
 
-    /// Closes it, once TLS has been ended.
+    /// Closes the connection, once TLS has been shut down.
     pub fn finish(self) {
         let pool = self.get().pool;
         // SAFETY: nobody uses the connection any more; its pool is null or its own.

@@ -6,11 +6,10 @@ use std::sync::Once;
 /// Larger than all buffers of a reply together.
 const LARGE: usize = 512 * 1024;
 
-/// Has glibc keep the memory of a reply for the next one. By itself it gives the end of the heap back to the system as
-/// soon as 128 KB of it are free, and asks for it again: up to eight calls and 17 page faults for a script. One large
-/// block that was freed tells it, and all processes that are forked later, that this program's blocks come and go: it
-/// keeps up to 1 MB from then on. No page of the block is touched. Who sets glibc's tunables has the last word, and
-/// other libraries take no notice.
+/// Makes glibc keep the memory of a reply for the next one. By default it returns the end of the heap to the system as
+/// soon as 128 KB are free and requests it again: up to eight calls and 17 page faults for a script. Freeing one large
+/// block raises that limit to 1 MB, in this process and in all that are forked later. No page of the block is touched.
+/// glibc's tunables override this, and other libraries ignore it.
 pub fn expect_large_blocks() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {

@@ -13,7 +13,7 @@ use crate::nginx::base::ffi::{
 use crate::nginx::base::plain::Plain;
 use crate::nginx::base::{guard, process};
 
-/// A pool that is alive for `'a`. Each of its functions returns `None` where there is no memory, which nginx logs.
+/// A pool that is alive for `'a`. Its functions return `None` without memory, which nginx logs.
 #[derive(Clone, Copy)]
 pub struct Pool<'a>(*mut ngx_pool_t, PhantomData<&'a ()>);
 
@@ -23,7 +23,7 @@ impl<'a> From<&'a ngx_http_request_t> for Pool<'a> {
     }
 }
 
-/// That of the configuration that is read.
+/// The pool of the configuration that is read.
 impl From<&ngx_conf_t> for Pool<'static> {
     fn from(cf: &ngx_conf_t) -> Self {
         Self(cf.pool, PhantomData)
@@ -31,12 +31,12 @@ impl From<&ngx_conf_t> for Pool<'static> {
 }
 
 impl<'a> Pool<'a> {
-    /// The pool as nginx's functions want it.
+    /// The pointer for nginx's functions.
     pub fn as_ptr(self) -> *mut ngx_pool_t {
         self.0
     }
 
-    /// Memory for so many values, with these in it.
+    /// Memory for `room` values, filled with these.
     pub fn fill<T>(self, room: usize, values: impl IntoIterator<Item = T>) -> Option<&'a mut [T]> {
         const { assert!(align_of::<T>() <= NGX_ALIGNMENT && !mem::needs_drop::<T>()) };
         // SAFETY: the pool is alive; the result is null or as large as asked for, and aligned for any type of nginx
@@ -103,7 +103,7 @@ impl<'a> Pool<'a> {
         Some((self.place(ngx_chain_t { buf: buffer, next: ptr::null_mut() })?, buffer))
     }
 
-    /// Keeps a value, which is dropped with the pool; where there is no memory, at once.
+    /// Keeps a value. It is dropped with the pool, or at once if there is no memory.
     pub fn keep<T>(self, value: T) -> Option<&'a mut T> {
         unsafe extern "C" fn drop_value<T>(data: *mut c_void) {
             // SAFETY: nginx calls a cleanup once, with the `data` set below: a value that nothing else drops.

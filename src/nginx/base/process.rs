@@ -7,29 +7,29 @@ use crate::nginx::base::ffi::{
     NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER,
 };
 
-/// The configuration that it works with, or has begun with.
+/// The configuration that the process works with or began with.
 pub fn cycle() -> &'static ngx_cycle_t {
     // SAFETY: `ngx_cycle` is set before any module code runs, and the cycle lives as long as it stands there.
     unsafe { &*ngx_cycle }
 }
 
-/// Whether it serves this configuration. A process without workers serves another after a reload.
+/// Whether the process serves this configuration. A process without workers serves another after a reload.
 pub fn serves(other: *const ngx_cycle_t) -> bool {
     ptr::eq(cycle(), other)
 }
 
-/// Whether it is to end once its connections have.
+/// Whether the process is shutting down.
 pub fn is_exiting() -> bool {
     // SAFETY: nginx sets it in this thread.
     unsafe { ngx_exiting != 0 }
 }
 
-/// Whether it serves requests.
+/// Whether the process serves requests.
 pub fn is_worker() -> bool {
     is([NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER])
 }
 
-/// Whether it is "nginx -s", which needs no more of a configuration than the master's pid.
+/// Whether the process is "nginx -s", which needs only the master's pid of a configuration.
 pub fn only_signals() -> bool {
     is([NGX_PROCESS_SIGNALLER])
 }

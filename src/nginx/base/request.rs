@@ -1,4 +1,4 @@
-//! What nginx keeps of a request.
+//! nginx's structures of a request.
 
 use crate::nginx::base::ffi::{
     ngx_connection_t, ngx_http_request_t, ngx_http_upstream_conf_t, ngx_http_upstream_state_t,
@@ -11,7 +11,7 @@ pub fn client(r: &ngx_http_request_t) -> &ngx_connection_t {
     unsafe { &*r.connection }
 }
 
-/// What leads to the server that the request goes to, if it has come that far.
+/// The upstream of the request, once it has one.
 pub fn upstream<'a>(r: &ngx_http_request_t) -> Option<&'a mut ngx_http_upstream_t> {
     // SAFETY: null or the request's, and as long alive as it; no caller keeps the reference over a call to nginx.
     unsafe { r.upstream.as_mut() }
@@ -23,7 +23,7 @@ pub fn settings<'a>(u: &ngx_http_upstream_t) -> &'a mut ngx_http_upstream_conf_t
     unsafe { &mut *u.conf }
 }
 
-/// What is known of the servers that were tried.
+/// The states of the servers that were tried.
 pub fn states(r: &ngx_http_request_t) -> &[ngx_http_upstream_state_t] {
     // SAFETY: null or an array of these, which lives as long as the request.
     unsafe { r.upstream_states.as_ref().map_or(&[], |states| states.as_slice()) }

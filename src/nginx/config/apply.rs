@@ -56,16 +56,16 @@ pub struct Block<'a> {
     pub line: &'a Effective,
     /// Where its `clerk_proxy` line stands.
     pub place: Place,
-    /// What the user wrote in the location itself, or in that around it whose line is meant.
+    /// What the user wrote in the location with the line and in this one.
     pub written_here: &'a UserSettings,
-    /// Where the line is that of a location around.
+    /// Set if the line is that of an outer location.
     pub nested: Option<Nested<'a>>,
-    /// Warnings, for when it is certain that the line is not refused.
+    /// Warnings, which are logged once it is certain that the line is not refused.
     pub warnings: RefCell<Vec<Neighbour>>,
 }
 
-/// A location without a line of its own, inside of one that has a line. nginx lets it have all that the other has and
-/// that it does not set itself, but for `proxy_pass`.
+/// A location without its own line inside one with a line. In nginx it inherits everything that it does not set itself,
+/// except `proxy_pass`.
 pub struct Nested<'a> {
     /// What the user wrote in the location itself.
     pub own: &'a UserSettings,
@@ -157,7 +157,7 @@ impl Block<'_> {
         Ok(())
     }
 
-    /// The zone of a cache, for which nginx is told of another value then.
+    /// The zone of a cache, which nginx then gets from our variable.
     fn zone(&self) -> Option<String> {
         let is_off = cache_rules::is_off(self.stock, self.level);
         let around = self.nested.as_ref().filter(|_| !is_off).and_then(|nested| nested.zone);

@@ -1,4 +1,4 @@
-//! What answers requests of a location, or changes them, before `clerk_proxy` is asked.
+//! Lines that answer or change the requests of a location before `clerk_proxy` does.
 
 use crate::configuration_text::Near;
 use crate::known_paths::KNOWN;
@@ -10,7 +10,7 @@ use crate::nginx::stock::first_field::{FirstField, TryFiles};
 use crate::nginx::stock::level::{has_expression, Level};
 use crate::nginx::stock::rewrite;
 
-/// Whether a location without a `clerk_proxy` line says itself what its requests get: a handler, files or a `return`.
+/// Whether a location without a `clerk_proxy` line answers requests itself: by a handler, files or a `return`.
 pub fn answers_itself(cf: &ngx_conf_t, level: Level) -> bool {
     let core = level.core();
     let lines = rewrite::lines(cf, level);
@@ -58,7 +58,7 @@ pub fn warn_of_server(cf: &mut ngx_conf_t, server: Level, level: Level, proxy: &
     }
 }
 
-/// The directive, and the argument that tells it from others.
+/// The directive, and the argument that identifies it.
 fn words(line: &rewrite::Line) -> String {
     match line {
         rewrite::Line::Return => "return".to_owned(),
@@ -66,7 +66,7 @@ fn words(line: &rewrite::Line) -> String {
     }
 }
 
-/// The first of the paths that a `rewrite` is for.
+/// The first of the paths that a `rewrite` changes.
 fn changed<'a>(cf: &ngx_conf_t, line: &rewrite::Line, paths: &'a [String]) -> Option<&'a String> {
     let rewrite::Line::Rewrite(expression) = line else { return None };
     paths.iter().find(|path| expression.matches(cf, path))

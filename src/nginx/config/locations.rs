@@ -1,4 +1,4 @@
-//! The locations with `clerk_proxy` among those of their servers, once nginx has sorted all: which requests reach them.
+//! Checks which requests reach the locations with `clerk_proxy`, once nginx has sorted all locations.
 
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
@@ -17,7 +17,7 @@ use crate::nginx::stock::level::{has_expression, is_same, location_name, Level};
 use crate::nginx::stock::location_tree::Tree;
 use crate::nginx::stock::regex::{self, Regex};
 
-/// Looks at all of them, and has them answer for their names without the slash at the end, too.
+/// Checks all of them, and makes them answer for their names without the slash at the end, too.
 pub fn finish(cf: &mut ngx_conf_t) -> Result<(), Stop> {
     let mut told = HashSet::new();
     let mut trees = HashMap::new();
@@ -46,7 +46,7 @@ pub fn finish(cf: &mut ngx_conf_t) -> Result<(), Stop> {
     Ok(())
 }
 
-/// Warns of what keeps requests away from a location; of each place once.
+/// Warns of what keeps requests away from a location, once for each place.
 fn warn(cf: &mut ngx_conf_t, level: Level, proxy: &Rc<Proxy>, told: &mut HashSet<usize>) {
     earlier::warn_of_location(cf, level, proxy);
     let Some(server) = ways(level).last().map(|(_, server)| server) else { return };
@@ -59,7 +59,7 @@ fn warn(cf: &mut ngx_conf_t, level: Level, proxy: &Rc<Proxy>, told: &mut HashSet
         if core.exact_match() == 1 {
             return;
         }
-        // Looked at in order, and after all prefixes but those with "^~".
+        // nginx tries these in order, after all prefixes except those with "^~".
         let before = regex::locations(outer).take_while(|other| !std::ptr::eq(*other, core));
         for other in before.filter(|_| !regex::is_final(core)) {
             let conf = Level::of_location(other).and_then(|level| Location::of(&level));
@@ -80,7 +80,7 @@ fn warn(cf: &mut ngx_conf_t, level: Level, proxy: &Rc<Proxy>, told: &mut HashSet
     }
 }
 
-/// The block around one.
+/// The block around a block.
 fn around(level: Level) -> Option<Level> {
     Location::of(&level)?.borrow().around
 }

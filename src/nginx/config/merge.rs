@@ -71,7 +71,7 @@ pub fn merge(cf: &mut ngx_conf_t, outer: &Location, own: &Location) -> Result<()
     Ok(())
 }
 
-/// A location's line that is effective now.
+/// The effective line of a location.
 type Applied = Option<(Rc<Proxy>, Line)>;
 
 /// Applies the line of a location.
@@ -141,7 +141,7 @@ fn inherit(
     }
 }
 
-/// Applies the line of a location around to one inside of it, which its author has for `limit_req` or the like.
+/// Applies the line of an outer location to a location inside it, such as one for `limit_req`.
 fn apply_again(
     cf: &mut ngx_conf_t,
     level: Level,

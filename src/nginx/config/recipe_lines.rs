@@ -76,8 +76,7 @@ impl Block<'_> {
         headers.iter().any(asks)
     }
 
-    /// Looks at a line of the user's that takes the place of the recipe's and that nginx does not keep in a place of
-    /// its own.
+    /// Checks a user's line that replaces the recipe's and whose value is not in a field that could be read.
     fn warn_of_line(&self, cf: &mut ngx_conf_t, directive: &str) {
         let (line, effect) = match directive {
             // Other values add up with ours.

@@ -63,9 +63,9 @@ pub struct Named {
 pub struct LocConf {
     /// The `clerk_proxy` line of this block, until it is applied.
     pub written: Option<Written>,
-    /// That line or the one of a location around, until all are applied; the key is wiped then.
+    /// That line or an outer location's, until all are applied; the key is wiped then.
     pub line: Option<Rc<Line>>,
-    /// Whether the line is that of a location around.
+    /// Whether the line is that of an outer location.
     pub nested: bool,
     /// The values for lines without parameters of their own: of this block and, once merged, of outer blocks.
     pub defaults: Defaults,
@@ -81,12 +81,12 @@ pub struct LocConf {
     pub around: Option<Level>,
 }
 
-/// As nginx keeps it.
+/// The form in which nginx keeps it.
 pub type Location = RefCell<LocConf>;
 
-/// That of the block that begins where nginx reads.
+/// The data of the block that begins where nginx reads.
 pub fn beginning(cf: &ngx_conf_t) -> Location {
-    // What is around `http` is no block of its kind.
+    // Outside `http` there is no such block.
     let is_inside = cf.module_type == NGX_HTTP_MODULE as usize;
     let (place, around) = (cf.place_if_any(), is_inside.then(|| Level::of(cf)).flatten());
     RefCell::new(LocConf { place, around, ..LocConf::default() })

@@ -1,8 +1,7 @@
 //! The body of an upload over HTTP/2 or HTTP/3.
 //!
-//! While a body goes out as it comes, nginx lets a client of HTTP/2 send no more than the buffer holds until it has
-//! heard again: one buffer for each round trip, so that 10 MB from 100 ms away take 8 s. What is read to its end first
-//! comes as fast as the client can send it.
+//! While nginx passes a body on unbuffered, a client of HTTP/2 may send one buffer for each round trip: 10 MB over
+//! 100 ms take 8 s. A body that is read to its end first arrives as fast as the client can send it.
 
 use std::ptr;
 
@@ -16,8 +15,8 @@ use crate::nginx::stock::level::Level;
 
 const SERVER_ERROR: ngx_int_t = NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t;
 
-/// Whether the request has a body that is to be read first: a longer one than the buffer holds, of a client whose
-/// protocol has a window for each request.
+/// Whether the body is read first: it is longer than the buffer, and the client's protocol has a window for each
+/// request.
 pub fn is_first(r: &ngx_http_request_t, proxy: &Proxy) -> bool {
     let len = r.headers_in.content_length_n;
     proxy.streams

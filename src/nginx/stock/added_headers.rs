@@ -1,4 +1,4 @@
-//! Lines of `add_header` and `add_trailer`, which nginx keeps in a list of its own for each block.
+//! Lines of `add_header` and `add_trailer`, which nginx keeps in a list for each block.
 
 use std::ffi::c_void;
 use std::ptr;
@@ -27,7 +27,7 @@ const OFF: usize = 0;
 const ON: usize = 1;
 const MERGE: usize = 2;
 
-/// The lines of a list; none where this nginx keeps them in another form than is known.
+/// The lines of a list; none if this nginx keeps them in an unknown form.
 fn lines<'a>(list: usize) -> &'a [Added] {
     // SAFETY: the field of such a directive, when set, is an array of the configuration's; that its elements are as
     // large as ours tells that they have the same fields.
@@ -47,8 +47,8 @@ impl Stock {
         lines.iter().map(|line| [text(&line.name), text(&line.value.value)]).collect()
     }
 
-    /// Has a block take, of the lines around it, those alone whose names are meant. Where it has lines of its own, nginx
-    /// takes none of these.
+    /// Makes a block inherit only the outer lines whose names `is_meant` accepts. If the block has lines of its own,
+    /// nginx inherits none.
     pub fn take_added(
         &self,
         cf: &mut ngx_conf_t,
@@ -76,7 +76,7 @@ impl Stock {
         Ok(())
     }
 
-    /// Puts a word where a directive of the headers filter module keeps its own.
+    /// Writes the field of a directive of the headers filter module.
     fn put(&self, level: Level, directive: &str, word: usize) {
         let Some(directive) = self.get(directive) else { return };
         let conf: *mut c_void = level.conf(directive.ctx_index);
@@ -88,7 +88,7 @@ impl Stock {
     }
 }
 
-/// Whether an `expires` in the block has replies kept, which neither `off` nor `epoch` has.
+/// Whether an `expires` in the block lets caches keep replies; `off` and `epoch` do not.
 pub fn keeps_replies(cf: &ngx_conf_t, level: Level) -> bool {
     const EPOCH: u32 = 1;
     Expires::of(cf, level).is_some_and(|expires| expires.0 > EPOCH)

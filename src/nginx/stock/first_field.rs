@@ -1,4 +1,4 @@
-//! Settings of other modules of which the first field is all that matters, once nginx has merged them.
+//! The first field of other modules' merged settings.
 
 use std::ffi::CStr;
 
@@ -17,7 +17,7 @@ pub unsafe trait FirstField: Copy {
     /// The directive.
     const DIRECTIVE: &'static str;
 
-    /// That of a block, if nginx has the directive and its field there.
+    /// The field of a block, if nginx has the directive and its field comes first.
     fn of(cf: &ngx_conf_t, level: Level) -> Option<Self> {
         let (ctx_index, offset) = offset(cf, Self::MODULE, Self::DIRECTIVE)?;
         let settings = level.conf(ctx_index);

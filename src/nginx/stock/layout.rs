@@ -94,7 +94,7 @@ pub fn check_requests(cf: &ngx_conf_t) -> Result<(), Stop> {
     check_upstream(cf)
 }
 
-/// Has nginx make an upstream, and looks at its size and its fields.
+/// Makes nginx create an upstream and checks its size and fields.
 fn check_upstream(cf: &ngx_conf_t) -> Result<(), Stop> {
     let mut connection = MaybeUninit::<ngx_connection_t>::zeroed();
     // A request of a fork may be larger.

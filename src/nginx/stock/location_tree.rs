@@ -1,4 +1,4 @@
-//! The tree in which nginx looks for the location of a request, by prefix.
+//! The tree in which nginx finds the prefix location of a request.
 
 use std::collections::{HashMap, HashSet};
 use std::iter;
@@ -44,8 +44,8 @@ impl Tree {
         }
     }
 
-    /// Lets a location whose name ends in a slash answer for its name without it, where no other location does. nginx
-    /// would redirect such a request, with the scheme and the port that it sees itself.
+    /// Makes a location whose name ends with a slash also answer for the name without it, unless another location does.
+    /// nginx would redirect such a request, with its own scheme and port.
     pub fn add_bare_name(
         &mut self,
         cf: &ngx_conf_t,
@@ -62,9 +62,9 @@ impl Tree {
         let size = offset_of!(Node, name) + usize::from(len);
         let size = size.max(size_of::<Node>()).div_ceil(size_of::<usize>());
         let memory = Pool::from(cf).fill(size, iter::repeat_n(0_usize, size)).ok_or(NO_MEMORY)?;
-        // SAFETY: there is room for a node with this name, and zero is a valid value for each of its fields; the other
-        // node has room for its name, too. What comes before the name with the slash is found to the left of it, and so is
-        // the name without it; what differs from that goes on as if the new node were not there.
+        // SAFETY: there is room for a node with this name, and zero is a valid value for each of its fields; the
+        // other node has room for its name, too. What comes before the name with the slash is found to the left of
+        // it, and so is the name without it; what differs from that goes on as if the new node were not there.
         unsafe {
             let new = memory.as_mut_ptr().cast::<Node>();
             ((*new).left, (*new).right) = ((*node).left, (*node).left);

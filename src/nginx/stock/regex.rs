@@ -1,4 +1,4 @@
-//! Regular expressions of the configuration, tried before any request comes; an nginx without PCRE has none.
+//! Regular expressions of the configuration, tried when it is read. An nginx without PCRE has none.
 
 #[cfg(nginx_pcre)]
 pub use with_pcre::*;
@@ -22,12 +22,12 @@ mod with_pcre {
     pub struct Regex(*const ngx_http_regex_t);
 
     impl Regex {
-        /// That of a location.
+        /// The expression of a location.
         pub fn of(core: &ngx_http_core_loc_conf_t) -> Self {
             Self(core.regex)
         }
 
-        /// That of a `rewrite`, if the code at this place is of one; an `if` can have one as well.
+        /// The expression of a `rewrite`, if this is its code; an `if` can have an expression as well.
         ///
         /// # Safety
         ///
@@ -81,7 +81,7 @@ mod with_pcre {
         })
     }
 
-    /// Whether none of them is looked at once a request has this location.
+    /// Whether nginx tries no expression once a request has this location.
     pub fn is_final(core: &ngx_http_core_loc_conf_t) -> bool {
         core.exact_match() == 1 || core.noregex() == 1
     }

@@ -1,4 +1,4 @@
-//! What lines of the rewrite module do in a block, whatever `if` says: read from the codes that nginx made of them.
+//! The lines of the rewrite module in a block that are not part of an `if`, read from nginx's codes.
 
 use std::ffi::c_void;
 
@@ -18,7 +18,7 @@ pub enum Line {
     Rewrite(Regex),
 }
 
-/// The lines of a block that are no part of an `if`, in order.
+/// The lines of a block that are not part of an `if`, in order.
 pub fn lines(cf: &ngx_conf_t, level: Level) -> Vec<Line> {
     // An array of bytes whose length is that of words.
     let codes = Codes::of(cf, level).and_then(|codes| codes.0).filter(|codes| codes.size == 1);
@@ -30,8 +30,8 @@ fn read(codes: &ngx_array_t) -> Vec<Line> {
     let mut found = Vec::new();
     let mut at = 0;
     while at + WORD <= codes.nelts {
-        // SAFETY: codes are structs of words, one behind the other, each with a function of nginx's at its front, by which
-        // it is known. Nothing else in them has the address of one of these functions.
+        // SAFETY: codes are structs of words, one behind the other, each with a function of nginx's at its front, by
+        // which it is known. Nothing else in them has the address of one of these functions.
         unsafe {
             let code: *const c_void = codes.elts.byte_add(at);
             let function = code.cast::<usize>().read();

@@ -21,23 +21,22 @@ use crate::nginx::base::status::{ERROR, OK};
 use crate::nginx::base::{guard, request};
 use crate::nginx::upstream::tls_client;
 
-/// After so many seconds of silence the kernel asks the server for a sign of life, which also keeps the connection in
-/// the memory of a NAT.
+/// Seconds of silence before the kernel sends a keepalive probe, which also refreshes the connection in a NAT.
 const IDLE: c_int = 10;
-/// So many seconds later it asks again, and where `UNACKNOWLEDGED` is known ends the connection instead.
+/// Seconds between probes; with `UNACKNOWLEDGED` the kernel ends the connection instead of probing again.
 const INTERVAL: c_int = 2;
-/// How often it asks where that is not known.
+/// The number of probes if the kernel lacks that option.
 const PROBES: c_int = 3;
-/// So many milliseconds after it was sent once more may a request be on the way and nobody acknowledge it. A server
-/// that is slow, but there, acknowledges at once.
+/// The time-out in milliseconds for acknowledgement of a request that was sent. A slow, but live server acknowledges at
+/// once.
 const UNACKNOWLEDGED: c_int = 1_500;
-/// The same for a body that is longer than `WINDOW`: the kernel counts the time in which a server has no room for more,
-/// too.
+/// The time-out for a body longer than `WINDOW`, since the kernel also counts the time in which the server's window is
+/// full.
 const UNACKNOWLEDGED_UPLOAD: c_int = 20_000;
-/// What servers have room for before anybody reads it.
+/// The bytes that servers accept before anybody reads them.
 const WINDOW: i64 = 65_536;
-/// A connection that ended so many milliseconds after a request was written to it had been forgotten. One that the
-/// server closes ends at once.
+/// A connection that ends this many milliseconds after a request was written to it was dead. One that the server closes
+/// ends at once.
 const SILENCE: ngx_msec_t = 1_000;
 
 /// Makes the kernel watch an open connection.
@@ -87,7 +86,7 @@ pub struct Watcher {
     failed: bool,
     /// The connection that was written to last, and when.
     written: (ngx_atomic_uint_t, ngx_msec_t),
-    /// Whether it has more time than others.
+    /// Whether its time-out is the longer one.
     has_time: bool,
 }
 
@@ -111,7 +110,7 @@ impl Watcher {
         }
     }
 
-    /// Steps between the request's upstream and nginx, which has just been given its choice of connections.
+    /// Installs itself between the request's upstream and nginx's choice of connections.
     pub fn install(&mut self, u: &mut ngx_http_upstream_t) {
         self.get = u.peer.get.replace(get);
         #[cfg(nginx_peer_close)]
@@ -123,7 +122,7 @@ impl Watcher {
         self.write_ctx = mem::replace(&mut u.output.filter_ctx, ptr::from_mut(self).cast());
     }
 
-    /// The one of the request that a peer is for, and the peer.
+    /// The value that was installed for a peer's request, and the peer.
     ///
     /// # Safety
     ///
@@ -142,7 +141,7 @@ impl Watcher {
         }
     }
 
-    /// Looks at the connection that a part of the request is about to be written to.
+    /// Checks the connection to which a part of the request is about to be written.
     fn before_write(&mut self) {
         // SAFETY: the request lives as long as its watcher.
         let r = unsafe { &*self.request };
@@ -167,7 +166,8 @@ impl Watcher {
         }
     }
 
-    /// Whether the connection, which keepalive has let go of, is not to be used; the peer is then as if keepalive had none.
+    /// Whether the connection, which keepalive has handed out, must not be used. The peer is then as if keepalive had
+    /// none.
     fn refuses(&self, peer: &mut ngx_peer_connection_t) -> bool {
         guard::process("choice of a connection", false, || {
             let distrusted =
@@ -181,7 +181,7 @@ impl Watcher {
         })
     }
 
-    /// Looks at a connection that the request is done with, and which keepalive may take now.
+    /// Checks a connection that the request has finished with, before keepalive may take it.
     fn before_free(&mut self, peer: &ngx_peer_connection_t, state: ngx_uint_t) {
         let has_failed = state & NGX_PEER_FAILED as ngx_uint_t != 0;
         let had_time = mem::take(&mut self.has_time);

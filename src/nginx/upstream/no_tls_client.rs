@@ -1,9 +1,9 @@
-//! TLS towards a server in an nginx that was built without it: there is none.
+//! Stands for `tls_client` in an nginx that was built without TLS.
 
 use crate::nginx::base::connection::Connection;
 use crate::nginx::base::ffi::{ngx_connection_t, ngx_http_upstream_conf_t};
 
-/// There is no value of this type.
+/// A type without values.
 #[derive(Clone, Copy)]
 pub enum TlsClient {}
 

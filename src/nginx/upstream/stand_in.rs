@@ -1,4 +1,4 @@
-//! What stands in for a request where a connection is made that no request has asked for.
+//! The structures that stand in for a request when a connection is made without one.
 
 use std::iter;
 use std::mem;
@@ -16,15 +16,14 @@ use crate::nginx::base::pool::{OwnedPool, Pool};
 use crate::nginx::base::request;
 use crate::nginx::upstream::wanted::Wanted;
 
-/// A request, its upstream and its client, as far as balancers look at them: those of other modules, too, which are
-/// asked for a server as for any request.
+/// A request, its upstream and its client, as far as balancers read them, including those of other modules.
 pub struct StandIn {
     request: NonNull<ngx_http_request_t>,
     _pool: OwnedPool,
 }
 
 impl StandIn {
-    /// Makes one that lives in a pool of its own; `None` without memory. The log outlives it.
+    /// Makes one in its own pool; `None` without memory. The log outlives it.
     pub fn new(wanted: &Wanted, log: *mut ngx_log_t) -> Option<Self> {
         let pool = OwnedPool::new(4096)?;
         let request = NonNull::from(request_in(pool.pool(), wanted, log)?);
@@ -42,8 +41,8 @@ impl StandIn {
         request::upstream(self.request())
     }
 
-    /// Has nginx note in the connection to the server that files are not sent past TLS. It does the same after a
-    /// handshake of its own, by a bit that has not the same place everywhere, see `bit_fields.rs`.
+    /// Makes nginx mark the connection as one without sendfile, as it does after its own handshakes. The mark is a bit
+    /// whose place differs between versions, see `bit_fields.rs`.
     pub fn note_sendfile(&self) {
         let (Some(u), r) = (self.upstream(), self.request()) else { return };
         let client = mem::replace(&mut r.connection, u.peer.connection);
@@ -82,7 +81,7 @@ fn request_in(
 
     let u = pool.place(ngx_http_upstream_t::zeroed())?;
     u.conf = ptr::from_ref(wanted.conf).cast_mut();
-    // What keepalive wants to be true of a connection that it takes.
+    // keepalive takes a connection only with these values.
     u.set_keepalive(1);
     u.set_request_body_sent(1);
     u.peer.log = log;
@@ -112,7 +111,7 @@ fn client(
     Some(c)
 }
 
-/// An empty list of headers, which stays where it is.
+/// An empty list of headers, which must not move.
 fn init(list: &mut ngx_list_t, pool: Pool) -> Option<()> {
     const LEN: usize = 4;
     list.part.elts = pool.fill(LEN, iter::empty::<ngx_table_elt_t>())?.as_mut_ptr().cast();
