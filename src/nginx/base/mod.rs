@@ -16,6 +16,7 @@ pub mod parser;
 pub mod plain;
 pub mod pool;
 pub mod process;
+pub mod program;
 pub mod request;
 pub mod reserve;
 pub mod status;

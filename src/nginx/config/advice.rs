@@ -1,13 +1,13 @@
 //! Warnings about settings that are known once nginx has merged all.
 
-#[cfg(nginx_debug)]
 use std::ffi::c_void;
 use std::ptr;
 
 use crate::nginx::base::ffi::{
-    ngx_conf_t, ngx_cycle_t, ngx_log_t, NGX_LOG_DEBUG_HTTP, NGX_LOG_WARN,
+    ngx_array_t, ngx_conf_t, ngx_cycle_t, ngx_event_conf_t, ngx_event_core_module,
+    ngx_events_module, ngx_log_t, NGX_LOG_DEBUG_HTTP, NGX_LOG_WARN,
 };
-use crate::nginx::base::log;
+use crate::nginx::base::{log, program};
 use crate::nginx::config::state::MainConf;
 use crate::nginx::stock::first_field::{AuthRequest, FirstField, Realm};
 use crate::nginx::stock::level::Level;
@@ -29,40 +29,36 @@ pub fn unauthorized(cf: &ngx_conf_t, level: Level) -> Vec<&'static str> {
 /// Warns of a log with the headers of requests. This waits until the whole configuration is read, since `error_log` may
 /// come last. A log anywhere counts, since a subrequest writes to the log of its main request's location.
 pub fn warn_of_debug_logs(cycle: &ngx_cycle_t, main: &MainConf) {
-    let everywhere =
-        main.logs_requests.get() || logs_requests(cycle.log) || has_debug_connections(cycle);
-    if let Some(place) = main.first.get().filter(|_| everywhere) {
+    let Some(place) = main.first.get().filter(|_| program::writes_debug_logs()) else { return };
+    if main.logs_requests.get() || logs_requests(cycle.log) || has_debug_connections(cycle) {
         log::log(NGX_LOG_WARN, &format!("{} in {place}", Warning::DebugLog));
     }
 }
 
-/// Whether `debug_connection` logs requests, whatever the level.
-#[cfg(nginx_debug)]
+/// Whether `debug_connection` logs requests, whatever the level. nginx was built with debugging.
 fn has_debug_connections(cycle: &ngx_cycle_t) -> bool {
+    // The list comes last, and is not in headers without debugging.
+    #[cfg(nginx_debug)]
+    const LIST: usize = std::mem::offset_of!(ngx_event_conf_t, debug_connection);
+    #[cfg(not(nginx_debug))]
+    const LIST: usize = size_of::<ngx_event_conf_t>();
     // SAFETY: each core module has its place in `conf_ctx`; that of the events module, where it is not null, has
     // the settings of all of its modules, of which the first is its core.
     unsafe {
-        let events = *cycle.conf_ctx.add(crate::nginx::base::ffi::ngx_events_module.index);
+        let events = *cycle.conf_ctx.add(ngx_events_module.index);
         let Some(confs) = events.cast::<*mut *mut c_void>().as_ref() else { return false };
-        let conf = (*confs.add(crate::nginx::base::ffi::ngx_event_core_module.ctx_index))
-            .cast::<crate::nginx::base::ffi::ngx_event_conf_t>();
-        conf.as_ref().is_some_and(|conf| conf.debug_connection.nelts > 0)
+        let conf = (*confs.add(ngx_event_core_module.ctx_index)).cast::<ngx_event_conf_t>();
+        !conf.is_null() && (*conf.byte_add(LIST).cast::<ngx_array_t>()).nelts > 0
     }
 }
 
-/// nginx refuses the directive in a build without debugging.
-#[cfg(not(nginx_debug))]
-fn has_debug_connections(_cycle: &ngx_cycle_t) -> bool {
-    false
-}
-
-/// Whether the headers of requests are logged, which only a build with debugging does.
+/// Whether the headers of requests are logged, if nginx was built with debugging.
 pub fn logs_requests(mut log: *const ngx_log_t) -> bool {
     const DEBUG_HTTP: usize = NGX_LOG_DEBUG_HTTP as usize;
     while let Some(this) = ptr::NonNull::new(log.cast_mut()) {
         // SAFETY: logs are a list that ends with null.
         let this = unsafe { this.as_ref() };
-        if cfg!(nginx_debug) && this.log_level & DEBUG_HTTP != 0 {
+        if this.log_level & DEBUG_HTTP != 0 {
             return true;
         }
         log = this.next;

@@ -1,9 +1,7 @@
 //! Checks that the structures of the running nginx are those of the headers that the module was built with. nginx
 //! compares a version and a signature; forks have the same of both, but other structures.
 
-use std::env;
 use std::ffi::CStr;
-use std::fs;
 use std::mem::{offset_of, MaybeUninit};
 
 use crate::failure::Failure;
@@ -14,6 +12,7 @@ use crate::nginx::base::ffi::{
     ngx_http_upstream_create, ngx_http_upstream_t, ngx_http_variable_t,
 };
 use crate::nginx::base::parser::{Stop, NO_MEMORY};
+use crate::nginx::base::program;
 use crate::nginx::base::status::OK;
 use crate::nginx::stock::directives;
 
@@ -140,19 +139,6 @@ fn compare(what: &str, found: usize, expected: usize) -> Result<(), Failure> {
 }
 
 fn other(difference: String) -> Failure {
-    let running = running().unwrap_or_else(|| "this nginx".to_owned());
+    let running = program::name().unwrap_or_else(|| "this nginx".to_owned());
     Failure::OtherNginx { built_for: BUILT_FOR, running, difference }
-}
-
-/// The name and version of the running program, as `nginx -v` prints them.
-fn running() -> Option<String> {
-    const MARK: &[u8] = b" version: ";
-    let program = fs::read(env::current_exe().ok()?).ok()?;
-    let found = program.windows(MARK.len()).enumerate().filter(|(_, bytes)| *bytes == MARK);
-    found.map(|(at, _)| &program[at + MARK.len()..]).find_map(|text| {
-        let end = text.iter().position(|byte| !byte.is_ascii_graphic())?;
-        let name = std::str::from_utf8(&text[..end]).ok()?;
-        let (_, version) = name.split_once('/')?;
-        version.starts_with(|c: char| c.is_ascii_digit()).then(|| name.to_owned())
-    })
 }
