@@ -130,7 +130,7 @@ impl OwnedPool {
     pub fn new(size: usize) -> Option<Self> {
         // SAFETY: the process has a log as long as it runs.
         let pool = unsafe { ngx_create_pool(size, process::cycle().log) };
-        (!pool.is_null()).then_some(Self(Pool(pool, PhantomData)))
+        (!pool.is_null()).then(|| Self(Pool(pool, PhantomData)))
     }
 
     /// The pool. What is in it must not be used longer than it.

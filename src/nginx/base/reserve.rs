@@ -12,8 +12,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// Many times what a callback needs at once. Unused pages take no memory.
 const SIZE: usize = 256 * 1024;
-/// The largest alignment in use.
+/// Pieces are so aligned, or as they ask for, up to what a channel between threads asks for.
 const ALIGNMENT: usize = 16;
+const MOST_ALIGNED: usize = 128;
 
 #[global_allocator]
 static ALLOCATOR: Allocator = Allocator {
@@ -38,7 +39,7 @@ struct Allocator {
 unsafe impl Sync for Allocator {}
 
 /// A stack of pieces, which is empty once all pieces are returned.
-#[repr(C, align(16))]
+#[repr(C, align(128))]
 struct Reserve {
     memory: [u8; SIZE],
     top: usize,
@@ -47,12 +48,13 @@ struct Reserve {
 
 impl Reserve {
     fn take(&mut self, layout: Layout) -> *mut u8 {
+        let start = self.top.next_multiple_of(layout.align());
         let len = layout.size().next_multiple_of(ALIGNMENT);
-        if layout.align() > ALIGNMENT || len > SIZE - self.top {
+        if layout.align() > MOST_ALIGNED || len > SIZE.saturating_sub(start) {
             return ptr::null_mut();
         }
-        let piece = self.memory[self.top..].as_mut_ptr();
-        self.top += len;
+        let piece = self.memory[start..].as_mut_ptr();
+        self.top = start + len;
         self.live += 1;
         piece
     }
