@@ -26,6 +26,8 @@ pub enum Conflict {
     KeepaliveOfBlock { name: String },
     /// Two lines whose connections differ use one block of the user's.
     DividedBlock { name: String, differs: String },
+    /// A setting of connections with a value of its own for each request.
+    Varying { directive: &'static str },
     /// A `proxy_pass` without verification uses the block that `clerk_proxy` uses.
     UnverifiedBlock { name: String, location: String },
 }
@@ -62,8 +64,41 @@ impl Conflict {
             }
             Self::OwnedHeader { name, .. } => (vec![format!("proxy_set_header {name}")], false),
             Self::BesideCache { what } => (vec![what.clone()], true),
-            Self::Inherited { directive } => (vec![(*directive).to_owned()], true),
+            Self::Inherited { directive } | Self::Varying { directive } => {
+                (vec![(*directive).to_owned()], true)
+            }
             _ => (Vec::new(), false),
+        }
+    }
+}
+
+impl Conflict {
+    /// The text of a conflict about connections.
+    fn of_connections(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::KeepaliveOfBlock { name } => write!(
+                f,
+                "parameter \"keepalive=\" in \"clerk_proxy\" has no effect on upstream \"{name}\", write \
+                 \"keepalive\" in that block"
+            ),
+            Self::DividedBlock { name, differs } => write!(
+                f,
+                "\"{differs}\" of \"clerk_proxy\" differs from that of an earlier location with upstream \
+                 \"{name}\", and nginx would reuse its connections here, write the same value or an \
+                 \"upstream\" block for each"
+            ),
+            Self::Varying { directive } => write!(
+                f,
+                "\"{directive}\" with variables beside \"clerk_proxy\" would send requests over connections \
+                 that were made with other values, write a value without variables"
+            ),
+            Self::UnverifiedBlock { name, location } => write!(
+                f,
+                "\"proxy_pass\" in location \"{location}\" uses upstream \"{name}\" without \
+                 \"proxy_ssl_verify on\", and \"clerk_proxy\" would send the secret key over its \
+                 connections, write an \"upstream\" block for each"
+            ),
+            _ => Ok(()),
         }
     }
 }
@@ -111,23 +146,7 @@ impl fmt::Display for Conflict {
                 "\"{directive}\" of an outer block would change every request of \"clerk_proxy\", move it \
                  to the locations that need it"
             ),
-            Self::KeepaliveOfBlock { name } => write!(
-                f,
-                "parameter \"keepalive=\" in \"clerk_proxy\" has no effect on upstream \"{name}\", write \
-                 \"keepalive\" in that block"
-            ),
-            Self::DividedBlock { name, differs } => write!(
-                f,
-                "\"{differs}\" of \"clerk_proxy\" differs from that of an earlier location with upstream \
-                 \"{name}\", and nginx would reuse its connections here, write the same value or an \
-                 \"upstream\" block for each"
-            ),
-            Self::UnverifiedBlock { name, location } => write!(
-                f,
-                "\"proxy_pass\" in location \"{location}\" uses upstream \"{name}\" without \
-                 \"proxy_ssl_verify on\", and \"clerk_proxy\" would send the secret key over its \
-                 connections, write an \"upstream\" block for each"
-            ),
+            _ => self.of_connections(f),
         }
     }
 }

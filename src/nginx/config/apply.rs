@@ -22,7 +22,9 @@ use crate::nginx::config::{cache_rules, citation};
 use crate::nginx::request::passing::Passing;
 use crate::nginx::request::proxy::{Cache, Proxy};
 use crate::nginx::request::{cache, handler, variables};
-use crate::nginx::stock::connection_settings::{can_wait, context_of, speaks_http_1, Content};
+use crate::nginx::stock::connection_settings::{
+    can_wait, context_of, speaks_http_1, varying, Content,
+};
 use crate::nginx::stock::directives::Stock;
 use crate::nginx::stock::level::{is_same, location_name, Level};
 use crate::nginx::stock::settings::UserSettings;
@@ -113,7 +115,7 @@ impl Block<'_> {
             tls_context::do_not_verify(self.stock, self.level);
         }
         let context = verified.then(|| self.share_context(common, context_of(&connection)));
-        let can_wait = !in_block && keeps_connections(cf) && can_wait(&connection);
+        let can_wait = keeps_same(cf, &connection)? && !in_block && can_wait(&connection);
         let has_line = speaks_http_1(&connection);
         let (proxy, upstream) = self.delegate(cf, &mut common.upstreams, connection, has_line)?;
         let cache = zone.map(|zone| self.cache(cf, &zone, proxy)).transpose()?;
@@ -276,5 +278,14 @@ impl Block<'_> {
             return Err(Failure::Internal("proxy_pass was not taken".to_owned()).into());
         }
         Ok((delegate, name))
+    }
+}
+
+/// Whether nginx keeps connections with these settings, which must be the same for all requests then.
+fn keeps_same(cf: &ngx_conf_t, connection: &Content) -> Result<bool, Conflict> {
+    let keeps = keeps_connections(cf);
+    match varying(connection).filter(|_| keeps) {
+        Some(directive) => Err(Conflict::Varying { directive }),
+        None => Ok(keeps),
     }
 }

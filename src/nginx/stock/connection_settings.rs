@@ -35,6 +35,15 @@ pub fn is_verified(connection: &Content) -> bool {
         .any(|(name, content)| *name == "proxy_ssl_verify" && content.iter().any(|&byte| byte != 0))
 }
 
+/// The first setting that is worked out for each request and belongs to the connection, which nginx would use for
+/// requests with other values, too.
+pub fn varying(connection: &Content) -> Option<&'static str> {
+    const WITH_VARIABLES: &[&str] =
+        &["proxy_bind", "proxy_ssl_certificate", "proxy_ssl_certificate_key", "proxy_ssl_name"];
+    let mut settings = connection.iter().filter(|(name, _)| WITH_VARIABLES.contains(name));
+    settings.find(|(_, content)| content.contains(&b'$')).map(|(name, _)| *name)
+}
+
 /// Whether requests over connections made with these settings have a request line.
 pub fn speaks_http_1(connection: &Content) -> bool {
     let mut versions = connection.iter().filter(|(name, _)| *name == "proxy_http_version");

@@ -209,3 +209,32 @@ fn lines_that_share_a_block_of_the_user() {
     expect(&config("https://own;", "https://own keepalive=1;"), 5, keepalive);
     good(&config("https://own/x; proxy_bind 127.0.0.1;", "https://own/y; proxy_bind 127.0.0.1;"));
 }
+
+/// nginx keeps a connection for whoever comes next, and asks for no name, address or certificate again.
+#[test]
+fn connections_of_each_request() {
+    let line = "clerk_proxy https://app.dev/__clerk secret_key=%KEY%;";
+    for (directive, value) in [
+        ("proxy_ssl_name", "$host"),
+        ("proxy_ssl_name", "a.$host"),
+        ("proxy_bind", "$remote_addr transparent"),
+        ("proxy_ssl_certificate", "$host.pem"),
+        ("proxy_ssl_certificate_key", "$host.key"),
+    ] {
+        let beside = if directive.contains("certificate") {
+            "proxy_ssl_certificate $host.pem; proxy_ssl_certificate_key $host.key;".to_owned()
+        } else {
+            format!("{directive} {value};")
+        };
+        let message = |directive: &str| {
+            format!(
+                "\"{directive}\" with variables beside \"clerk_proxy\" would send requests over connections \
+                 that were made with other values, write a value without variables"
+            )
+        };
+        let directive =
+            if directive.contains("_key") { "proxy_ssl_certificate" } else { directive };
+        expect(&location(&format!("{line}\n{beside}")), 6, &message(directive));
+    }
+    good(&location(&format!("{line} proxy_ssl_name app.dev; proxy_bind 127.0.0.1;")));
+}

@@ -222,7 +222,6 @@ fn as_many_as_wanted_and_kept() {
 fn none_where_none_can_be() {
     let settings = [
         ("clerk_proxy_warm 0;", "proxy_read_timeout 9s"),
-        ("map $host $name { default localhost; }", "proxy_ssl_name $name"),
         ("", "proxy_bind 127.0.0.1"),
         ("", "sendfile on"),
         ("", "proxy_http_version 1.0; proxy_set_header Connection close"),
