@@ -1,11 +1,11 @@
 //! nginx's monotonic clock.
 
-use crate::nginx::base::ffi::{ngx_cached_time, ngx_current_msec, ngx_msec_t};
+use crate::nginx::base::ffi::{ngx_cached_time, ngx_msec_t};
+use crate::nginx::base::process::number;
 
-/// The time in milliseconds.
+/// The time in milliseconds, which is the same in all processes.
 pub fn now() -> ngx_msec_t {
-    // SAFETY: nginx writes its clock in this thread alone. All processes have the same one.
-    unsafe { ngx_current_msec }
+    number!(ngx_current_msec)
 }
 
 /// The seconds of the calendar.

@@ -8,10 +8,10 @@ use std::os::fd::FromRawFd;
 use std::ptr::NonNull;
 
 use crate::nginx::base::ffi::{
-    ngx_close_connection, ngx_connection_t, ngx_create_pool, ngx_destroy_pool,
-    ngx_event_handler_pt, ngx_event_t, ngx_handle_read_event, ngx_log_t, ngx_peer_connection_t,
-    NGX_AGAIN,
+    ngx_close_connection, ngx_connection_t, ngx_destroy_pool, ngx_event_handler_pt, ngx_event_t,
+    ngx_handle_read_event, ngx_log_t, ngx_peer_connection_t, NGX_AGAIN,
 };
+use crate::nginx::base::pool::OwnedPool;
 use crate::nginx::base::status::OK;
 
 /// An open connection.
@@ -53,14 +53,13 @@ impl Connection {
         ManuallyDrop::new(unsafe { TcpStream::from_raw_fd(self.get().fd) })
     }
 
-    /// Takes it over from nginx, which has begun it: events lead to the owner. `None` without memory.
+    /// Takes it over from nginx, which has begun it: events lead to the owner. `None` without memory. The log is alive as
+    /// long as the connection is the owner's.
     pub fn adopt(self, log: *mut ngx_log_t, owner: *mut c_void) -> Option<()> {
-        // SAFETY: the log is alive as long as the connection is the owner's.
-        let pool = unsafe { ngx_create_pool(128, log) };
         let c = self.get();
-        (c.pool, c.data, c.log) = (pool, owner, log);
+        (c.pool, c.data, c.log) = (OwnedPool::new(128)?.into_raw(), owner, log);
         self.both_events().into_iter().for_each(|event| event.log = log);
-        (!pool.is_null()).then_some(())
+        Some(())
     }
 
     /// Has nginx call this for its events.

@@ -133,6 +133,11 @@ impl OwnedPool {
         (!pool.is_null()).then(|| Self(Pool(pool, PhantomData)))
     }
 
+    /// Leaves it to what owns it from now on.
+    pub fn into_raw(self) -> *mut ngx_pool_t {
+        mem::ManuallyDrop::new(self).0.as_ptr()
+    }
+
     /// The pool. What is in it must not be used longer than it.
     pub fn pool(&self) -> Pool<'static> {
         self.0

@@ -3,9 +3,18 @@
 use std::ptr;
 
 use crate::nginx::base::ffi::{
-    ngx_cycle, ngx_cycle_t, ngx_exiting, ngx_pagesize, ngx_process, NGX_PROCESS_SIGNALLER,
-    NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER,
+    ngx_cycle, ngx_cycle_t, NGX_PROCESS_SIGNALLER, NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER,
 };
+
+/// Reads one of nginx's global numbers.
+macro_rules! number {
+    ($name:ident) => {
+        // SAFETY: nginx sets it before code of a module runs, and changes it in this thread alone.
+        unsafe { $crate::nginx::base::ffi::$name }
+    };
+}
+
+pub(crate) use number;
 
 /// The configuration that the process works with or began with.
 pub fn cycle() -> &'static ngx_cycle_t {
@@ -20,8 +29,7 @@ pub fn serves(other: *const ngx_cycle_t) -> bool {
 
 /// Whether the process is shutting down.
 pub fn is_exiting() -> bool {
-    // SAFETY: nginx sets it in this thread.
-    unsafe { ngx_exiting != 0 }
+    number!(ngx_exiting) != 0
 }
 
 /// Whether the process serves requests.
@@ -35,13 +43,10 @@ pub fn only_signals() -> bool {
 }
 
 fn is<const N: usize>(kinds: [u32; N]) -> bool {
-    // SAFETY: nginx sets it before it starts a process of any kind.
-    let kind = unsafe { ngx_process };
-    kinds.map(|kind| kind as usize).contains(&kind)
+    kinds.map(|kind| kind as usize).contains(&number!(ngx_process))
 }
 
 /// The size of the system's pages of memory.
 pub fn page_size() -> usize {
-    // SAFETY: set when nginx starts.
-    unsafe { ngx_pagesize }
+    number!(ngx_pagesize)
 }

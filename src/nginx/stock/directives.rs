@@ -1,7 +1,8 @@
 //! The directives of nginx's own modules: found by name in the running nginx and called as its parser calls them. This
 //! needs no private struct of nginx.
 
-use std::ffi::{c_char, c_void, CStr};
+use std::ffi::{c_void, CStr};
+use std::mem;
 use std::ptr;
 
 use crate::failure::Failure;
@@ -146,21 +147,19 @@ fn call(
     // into the same array.
     let args = Pool::from(&*cf).array(&words).ok_or(NO_MEMORY)?;
     let set = command.set.ok_or(Failure::MissingModule("a directive's setter"))?;
-    let saved = cf.args;
-    cf.args = args;
+    let saved = mem::replace(&mut cf.args, args);
     // SAFETY: this is how ngx_conf_handler calls it: the parser state with `args`, the table entry, which nothing
-    // changes, and the configuration of the entry's module for the block.
-    let answer = unsafe { set(cf, ptr::from_ref(command).cast_mut(), conf) };
-    cf.args = saved;
-    if answer.is_null() {
-        return Ok(true);
-    }
-    // NGX_CONF_ERROR: it has logged already.
-    if answer == usize::MAX as *mut c_char {
-        return Err(Stop::Logged);
-    }
-    // SAFETY: any other answer is a zero-terminated phrase.
-    let phrase = unsafe { CStr::from_ptr(answer) }.to_string_lossy();
+    // changes, and the configuration of the entry's module for the block. It returns null, NGX_CONF_ERROR where it has
+    // logged, or a phrase.
+    let phrase = unsafe {
+        let answer = set(cf, ptr::from_ref(command).cast_mut(), conf);
+        cf.args = saved;
+        match answer.addr() {
+            0 => return Ok(true),
+            usize::MAX => return Err(Stop::Logged),
+            _ => CStr::from_ptr(answer).to_string_lossy(),
+        }
+    };
     if phrase == "is duplicate" {
         return Ok(false);
     }

@@ -230,21 +230,20 @@ unsafe extern "C" fn connect(pc: *mut ngx_peer_connection_t, data: *mut c_void) 
 
 unsafe extern "C" fn free(pc: *mut ngx_peer_connection_t, data: *mut c_void, state: ngx_uint_t) {
     // SAFETY: as in `get`.
-    let Some((watcher, peer)) = (unsafe { Watcher::of(pc) }) else { return };
-    guard::process("end of a connection's use", (), || watcher.before_free(peer, state));
-    if let Some(original) = watcher.free {
-        // SAFETY: what nginx would have called without us, with the same arguments.
-        unsafe { original(peer, data, state) };
+    unsafe {
+        let Some((watcher, peer)) = Watcher::of(pc) else { return };
+        guard::process("end of a connection's use", (), || watcher.before_free(peer, state));
+        if let Some(original) = watcher.free {
+            original(peer, data, state);
+        }
     }
 }
 
 unsafe extern "C" fn write(ctx: *mut c_void, chain: *mut ngx_chain_t) -> ngx_int_t {
-    // SAFETY: `install` has set the context; the request lives as long as its watcher.
-    let watcher = unsafe { &mut *ctx.cast::<Watcher>() };
-    guard::process("request to the server", (), || watcher.before_write());
-    match watcher.write {
-        // SAFETY: what nginx would have called without us, with the same arguments.
-        Some(original) => unsafe { original(watcher.write_ctx, chain) },
-        None => ERROR,
+    // SAFETY: `install` has set the context, and the request lives as long as its watcher. As above.
+    unsafe {
+        let watcher = &mut *ctx.cast::<Watcher>();
+        guard::process("request to the server", (), || watcher.before_write());
+        watcher.write.map_or(ERROR, |original| original(watcher.write_ctx, chain))
     }
 }

@@ -6,13 +6,14 @@ use std::ptr::{self, NonNull};
 
 use crate::nginx::base::ffi::{
     ngx_connection_log_error_e_NGX_ERROR_ERR, ngx_connection_t, ngx_event_t, ngx_http_connection_t,
-    ngx_http_core_main_conf_t, ngx_http_max_module, ngx_http_request_t,
-    ngx_http_update_location_config, ngx_http_upstream_t, ngx_http_variable_value_t, ngx_list_t,
-    ngx_log_t, ngx_str_t, ngx_table_elt_t, NGX_HTTP_GET,
+    ngx_http_core_main_conf_t, ngx_http_request_t, ngx_http_update_location_config,
+    ngx_http_upstream_t, ngx_http_variable_value_t, ngx_list_t, ngx_log_t, ngx_str_t,
+    ngx_table_elt_t, NGX_HTTP_GET,
 };
 use crate::nginx::base::module::Conf;
 use crate::nginx::base::plain::Plain;
 use crate::nginx::base::pool::{OwnedPool, Pool};
+use crate::nginx::base::process::number;
 use crate::nginx::base::request;
 use crate::nginx::upstream::wanted::Wanted;
 
@@ -66,8 +67,7 @@ fn request_in(
     let connection = pool.place(ngx_http_connection_t::zeroed())?;
     connection.conf_ctx = pool.place(wanted.context)?.as_ptr();
     r.http_connection = connection;
-    // SAFETY: nginx counts the modules before there are workers.
-    let modules = unsafe { ngx_http_max_module };
+    let modules = number!(ngx_http_max_module);
     r.ctx = pool.fill(modules, iter::repeat_n(ptr::null_mut(), modules))?.as_mut_ptr();
     let variables = ngx_http_core_main_conf_t::of(r)?.variables.nelts;
     let unset = (0..variables).map(|_| ngx_http_variable_value_t::zeroed());
