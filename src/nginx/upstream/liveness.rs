@@ -169,16 +169,13 @@ impl Watcher {
     /// Whether the connection, which keepalive has handed out, must not be used. The peer is then as if keepalive had
     /// none.
     fn refuses(&self, peer: &mut ngx_peer_connection_t) -> bool {
-        guard::process("choice of a connection", false, || {
-            let distrusted =
-                Connection::of(peer).filter(|c| self.failed || self.suspects.contain(*c));
-            let closed = distrusted.is_some_and(tls_client::close);
-            if closed {
-                peer.connection = ptr::null_mut();
-                peer.set_cached(0);
-            }
-            closed
-        })
+        let suspect = Connection::of(peer).filter(|c| self.failed || self.suspects.contain(*c));
+        let closed = suspect.is_some_and(tls_client::close);
+        if closed {
+            peer.connection = ptr::null_mut();
+            peer.set_cached(0);
+        }
+        closed
     }
 
     /// Checks a connection that the request has finished with, before keepalive may take it.
@@ -206,11 +203,14 @@ unsafe extern "C" fn get(pc: *mut ngx_peer_connection_t, data: *mut c_void) -> n
         let status = original(peer, data);
         (watcher, peer, status)
     };
-    if status == NGX_DONE as ngx_int_t && watcher.refuses(peer) {
-        OK
-    } else {
-        status
-    }
+    let kept = status == NGX_DONE as ngx_int_t;
+    guard::process("choice of a connection", status, || {
+        if kept && watcher.refuses(peer) {
+            OK
+        } else {
+            status
+        }
+    })
 }
 
 /// Angie's keepalive looks for a connection when one is made.
@@ -221,7 +221,8 @@ unsafe extern "C" fn connect(pc: *mut ngx_peer_connection_t, data: *mut c_void) 
         let Some((watcher, peer)) = Watcher::of(pc) else { return ERROR };
         let Some(original) = watcher.connect else { return ERROR };
         let status = original(peer, data);
-        if status == OK && peer.cached() == 1 && watcher.refuses(peer) {
+        let kept = status == OK && peer.cached() == 1;
+        if guard::process("choice of a connection", false, || kept && watcher.refuses(peer)) {
             return crate::nginx::base::ffi::ngx_event_connect(peer, data);
         }
         status
