@@ -26,15 +26,22 @@ pub fn may_be_kept<'a>(
         return false;
     }
     let (mut encoded, mut vary) = (false, Vec::new());
+    let (mut has_age, mut has_odd_time) = (false, false);
     for (name, value) in headers {
         let is = |other: &str| name.eq_ignore_ascii_case(other.as_bytes());
         if is("Set-Cookie") {
             return false;
         }
         encoded |= is("Content-Encoding");
+        has_age |= is("Cache-Control") && has_max_age(value);
+        // nginx reads other zones as this one.
+        has_odd_time |= is("Expires") && !value.ends_with(b" GMT");
         if is("Vary") {
             vary.push(value);
         }
+    }
+    if has_odd_time && !has_age {
+        return false;
     }
     // nginx looked at one of several lines until 1.23.
     match vary[..] {
@@ -45,29 +52,45 @@ pub fn may_be_kept<'a>(
     }
 }
 
-/// How many seconds of its time a reply has spent in caches before this one, as it says itself; nginx does not count
-/// them. `Expires` is a time of day, and has passed them.
-pub fn seconds_spent<'a>(headers: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> i64 {
-    let (mut age, mut has_max_age) = (0, false);
-    for (name, value) in headers {
-        if name.eq_ignore_ascii_case(b"Age") {
-            age = age_of(value).max(age);
-        }
-        let words = value.to_ascii_lowercase();
-        has_max_age |= name.eq_ignore_ascii_case(b"Cache-Control")
-            && words.windows(7).any(|word| word == b"max-age" || word == b"maxage=");
-    }
-    if has_max_age {
-        age
-    } else {
-        0
-    }
+/// What a reply says of the time that it has spent before this cache, which nginx does not count.
+#[derive(Debug, Default, PartialEq)]
+pub struct Past<'a> {
+    /// The seconds that it was in other caches.
+    pub age: i64,
+    /// Whether it may be kept for so many seconds, and not until a time of day.
+    pub has_max_age: bool,
+    /// When it was made.
+    pub date: Option<&'a [u8]>,
 }
 
-/// The seconds in a value of `Age`; what is no number counts as none (RFC 9111).
+/// Reads it from the headers of the reply.
+pub fn past<'a>(headers: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Past<'a> {
+    let (mut past, mut age) = (Past::default(), None);
+    for (name, value) in headers {
+        if name.eq_ignore_ascii_case(b"Age") {
+            age.get_or_insert(age_of(value));
+        } else if name.eq_ignore_ascii_case(b"Date") {
+            past.date.get_or_insert(value);
+        } else if name.eq_ignore_ascii_case(b"Cache-Control") {
+            past.has_max_age |= has_max_age(value);
+        }
+    }
+    Past { age: age.unwrap_or(0), ..past }
+}
+
+/// Whether a `Cache-Control` says for how many seconds a reply may be kept.
+fn has_max_age(value: &[u8]) -> bool {
+    let value = value.to_ascii_lowercase();
+    [&b"max-age="[..], b"s-maxage="]
+        .iter()
+        .any(|word| value.windows(word.len()).any(|part| part == *word))
+}
+
+/// The seconds in a value of `Age`, of several the first ones; what is no number counts as none (RFC 9111).
 pub fn age_of(value: &[u8]) -> i64 {
-    let digits = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
-    let number = std::str::from_utf8(value).ok().filter(|_| digits);
+    let first = value.split(|&b| b == b',').next().unwrap_or_default().trim_ascii();
+    let digits = !first.is_empty() && first.iter().all(u8::is_ascii_digit);
+    let number = std::str::from_utf8(first).ok().filter(|_| digits);
     number.map_or(0, |number| number.parse().unwrap_or(i64::from(i32::MAX)))
 }
 
@@ -94,14 +117,17 @@ mod tests {
     fn time_in_other_caches() {
         let spent = |age: &str, control: &str| {
             let headers = [(&b"age"[..], age.as_bytes()), (b"Cache-Control", control.as_bytes())];
-            seconds_spent(headers.into_iter())
+            let past = past(headers.into_iter());
+            (past.age, past.has_max_age)
         };
-        assert_eq!((spent("7", "public, max-age=9"), spent("7", "S-MaxAge=9")), (7, 7));
-        assert_eq!(
-            (spent("7", "public"), spent("", "max-age=9"), spent("-1", "max-age=9")),
-            (0, 0, 0)
-        );
-        assert_eq!(spent("99999999999999999999", "max-age=9"), i64::from(i32::MAX));
+        assert_eq!(spent("7", "public, max-age=9"), (7, true));
+        assert_eq!(spent("7, 0", "S-MaxAge=9"), (7, true));
+        assert_eq!(spent("0, old", "public"), (0, false));
+        assert_eq!((spent("", "max-age=9"), spent("-1", "max-age=9")), ((0, true), (0, true)));
+        assert_eq!(spent("99999999999999999999", ""), (i64::from(i32::MAX), false));
+        let lines = [(&b"Age"[..], &b"0"[..]), (b"Age", b"7200"), (b"Date", b"x")];
+        let expected = Past { age: 0, has_max_age: false, date: Some(b"x") };
+        assert_eq!(past(lines.into_iter()), expected);
     }
 
     #[test]

@@ -23,11 +23,11 @@ pub fn has_head(r: &ngx_http_request_t, u: &ngx_http_upstream_t) -> bool {
     buffer.is_some_and(|buffer| std::ptr::eq(buffer.start, u.buffer.start))
 }
 
-/// Takes seconds from those for which the reply may be kept, where these count from now.
+/// Lets a reply that may be kept be so until another time.
 #[cfg(nginx_http_cache)]
-pub fn shorten(r: &mut ngx_http_request_t, seconds: i64) {
-    if let Some(entry) = entry(r).filter(|entry| entry.valid_sec > 0) {
-        entry.valid_sec -= seconds;
+pub fn keep_until(r: &mut ngx_http_request_t, time: i64) {
+    if let Some(entry) = entry(r) {
+        entry.valid_sec = time;
     }
 }
 
@@ -60,7 +60,7 @@ pub fn has_head(_r: &ngx_http_request_t, _u: &ngx_http_upstream_t) -> bool {
 }
 
 #[cfg(not(nginx_http_cache))]
-pub fn shorten(_r: &mut ngx_http_request_t, _seconds: i64) {}
+pub fn keep_until(_r: &mut ngx_http_request_t, _time: i64) {}
 
 #[cfg(not(nginx_http_cache))]
 pub fn since(_r: &ngx_http_request_t) -> Option<i64> {

@@ -1,6 +1,6 @@
 //! nginx's monotonic clock.
 
-use crate::nginx::base::ffi::{ngx_cached_time, ngx_msec_t};
+use crate::nginx::base::ffi::{ngx_cached_time, ngx_msec_t, ngx_parse_http_time};
 use crate::nginx::base::process::number;
 
 /// The time in milliseconds, which is the same in all processes.
@@ -12,6 +12,13 @@ pub fn now() -> ngx_msec_t {
 pub fn today() -> i64 {
     // SAFETY: nginx has set its clock before it reads a configuration, and writes it in this thread alone.
     unsafe { (*ngx_cached_time).sec }
+}
+
+/// The seconds of the calendar that a time in a header means.
+pub fn parse(text: &[u8]) -> Option<i64> {
+    // SAFETY: nginx reads a text of this length.
+    let time = unsafe { ngx_parse_http_time(text.as_ptr().cast_mut(), text.len()) };
+    (time >= 0).then_some(time)
 }
 
 /// Compares times of the clock, which may wrap.

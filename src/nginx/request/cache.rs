@@ -15,7 +15,7 @@ use crate::nginx::request::notes::{note, noted, Note};
 use crate::nginx::request::passing::hash;
 use crate::nginx::request::proxy::{self, Cache, Proxy};
 use crate::nginx::request::uri;
-use crate::public_script::{age_of, is_personal, is_public_script, may_be_kept, seconds_spent};
+use crate::public_script::{age_of, is_personal, is_public_script, may_be_kept, past};
 use crate::upstream_uri::UpstreamUri;
 
 const SERVER_ERROR: ngx_int_t = NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t;
@@ -100,8 +100,15 @@ pub fn count_age(r: &mut ngx_http_request_t, upstream: &ngx_http_upstream_t) -> 
         headers::remove_from_reply(r, is_age);
         headers::add_to_reply(r, "Age", age)
     } else {
-        let spent = seconds_spent(headers::pairs(&upstream.headers_in.headers));
-        cached::shorten(r, spent);
+        let past = past(headers::pairs(&upstream.headers_in.headers));
+        let made = past.date.and_then(clock::parse).filter(|_| !past.has_max_age);
+        if let Some(until) = cached::until(r).filter(|&until| until > 0) {
+            // The time of day in `Expires` is that of the server, whose clock may be another. It has passed since then.
+            let by_date = |made| until.min(clock::today() + until - made - past.age);
+            let until = made.map_or(until - past.age, by_date);
+            // Not 0, which means that nothing was said.
+            cached::keep_until(r, until.max(1));
+        }
         Some(())
     }
 }

@@ -708,8 +708,21 @@ fn what_is_as_old_as_it_may_be_is_not_kept() {
         ("Cache-Control: max-age=600\r\nAge: 600\r\n", false),
         ("Cache-Control: public, s-maxage=600\r\nAge: 9999999999999\r\n", false),
         ("Cache-Control: max-age=600\r\nAge: x\r\n", true),
-        // A time of day.
+        ("Cache-Control: max-age=600\r\nAge: 600, 0\r\n", false),
+        ("Cache-Control: max-age=600\r\nAge: 0\r\nAge: 600\r\n", true),
+        // A time of day, by the clock of the server and in its zone.
         ("Expires: Thu, 31 Dec 2037 23:55:55 GMT\r\nAge: 600\r\n", true),
+        ("Expires: Thu, 31 Dec 2037 23:55:55 GMT\r\nDate: Thu, 31 Dec 2037 23:55:55 GMT\r\n", false),
+        (
+            "Expires: Thu, 31 Dec 2037 23:55:55 GMT\r\nDate: Thu, 31 Dec 2037 23:50:55 GMT\r\nAge: 400\r\n",
+            false,
+        ),
+        (
+            "Expires: Thu, 31 Dec 2037 23:55:55 GMT\r\nDate: Thu, 31 Dec 2037 23:50:55 GMT\r\nAge: 100\r\n",
+            true,
+        ),
+        ("Expires: Thu, 31 Dec 2037 23:55:55 UTC\r\n", false),
+        ("Expires: Thu, 31 Dec 2037 23:55:55 AEST\r\nCache-Control: max-age=600\r\n", true),
     ] {
         let fapi = numbering(headers);
         let nginx = nginx(&fapi);
