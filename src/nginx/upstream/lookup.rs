@@ -1,12 +1,13 @@
 //! Looks a name up as the system does, by nsswitch.conf: hosts file, DNS, search domains.
 
 use std::ffi::{c_void, CStr, CString};
+use std::io;
 use std::mem;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ptr;
-use std::sync::mpsc::{self, Receiver, TryRecvError};
-use std::thread;
+use std::sync::{Arc, Condvar, Mutex};
 
+use crate::nginx::base::guard;
 use crate::nginx::base::plain::Plain;
 
 /// The addresses, in order and each once, or why there are none.
@@ -14,29 +15,38 @@ pub type Answer = Result<Vec<IpAddr>, String>;
 
 /// A lookup in its own thread, which uses nothing of nginx: it may outlast the worker's configuration and ends with the
 /// worker.
-pub struct Lookup(Receiver<Answer>);
+pub struct Lookup(Arc<Place>);
+
+/// Where the thread leaves its answer.
+#[derive(Default)]
+struct Place {
+    answer: Mutex<Option<Answer>>,
+    arrived: Condvar,
+}
+
+/// What the thread gets.
+struct Task {
+    name: String,
+    place: Arc<Place>,
+}
 
 impl Lookup {
     /// Starts a lookup.
     pub fn start(name: String) -> Result<Self, String> {
-        let (sender, receiver) = mpsc::channel();
-        // Signals must reach nginx's thread: its handlers interrupt the wait for events, or for this one.
-        let _blocked = BlockedSignals::new();
-        // The libraries that nsswitch.conf names may need it. Unused pages take no memory.
-        let thread = thread::Builder::new().stack_size(1024 * 1024);
-        // The receiver is gone if the configuration is.
-        let body = move || drop(sender.send(look_up_blocking(&name)));
-        thread.spawn(body).map_err(|error| error.to_string())?;
-        Ok(Self(receiver))
+        let place = Arc::new(Place::default());
+        let task = Task { name, place: Arc::clone(&place) };
+        start_thread(Box::new(task)).map_err(|error| error.to_string())?;
+        Ok(Self(place))
     }
 
     /// The answer, once it is there.
     pub fn poll(&self) -> Option<Answer> {
-        match self.0.try_recv() {
-            Ok(answer) => Some(answer),
-            Err(TryRecvError::Empty) => None,
-            Err(TryRecvError::Disconnected) => Some(Err("the lookup failed".to_owned())),
-        }
+        self.0.answer.lock().ok()?.take()
+    }
+
+    fn wait(&self) -> Option<Answer> {
+        let answer = self.0.answer.lock().ok()?;
+        self.0.arrived.wait_while(answer, |answer| answer.is_none()).ok()?.take()
     }
 }
 
@@ -47,11 +57,45 @@ pub fn all(names: &[&str]) -> Vec<Answer> {
         let lookups: Vec<_> = some.iter().map(|name| Lookup::start((*name).to_owned())).collect();
         for (lookup, name) in lookups.into_iter().zip(some) {
             // Where this system has no thread left, without one.
-            let answer = lookup.ok().and_then(|lookup| lookup.0.recv().ok());
+            let answer = lookup.ok().and_then(|lookup| lookup.wait());
             answers.push(answer.unwrap_or_else(|| look_up_blocking(name)));
         }
     }
     answers
+}
+
+/// Starts a thread for the task. Where there is no memory for one of std, std ends the process.
+fn start_thread(task: Box<Task>) -> io::Result<()> {
+    // Signals must reach nginx's thread: its handlers interrupt the wait for events, or for this one.
+    let _blocked = BlockedSignals::new();
+    let task = Box::into_raw(task);
+    // SAFETY: the first call makes the attributes, the last one is the end of them. A thread that starts has the task
+    // for itself; without one it is still ours.
+    unsafe {
+        let (mut attributes, mut thread) = (mem::zeroed(), mem::zeroed());
+        libc::pthread_attr_init(&raw mut attributes);
+        libc::pthread_attr_setdetachstate(&raw mut attributes, libc::PTHREAD_CREATE_DETACHED);
+        // The libraries that nsswitch.conf names may need it. Unused pages take no memory.
+        libc::pthread_attr_setstacksize(&raw mut attributes, 1024 * 1024);
+        let status = libc::pthread_create(&raw mut thread, &raw const attributes, run, task.cast());
+        libc::pthread_attr_destroy(&raw mut attributes);
+        if status == 0 {
+            return Ok(());
+        }
+        drop(Box::from_raw(task));
+        Err(io::Error::from_raw_os_error(status))
+    }
+}
+
+extern "C" fn run(task: *mut c_void) -> *mut c_void {
+    // SAFETY: `start_thread` has made the task, and this thread has it for itself.
+    let Task { name, place } = *unsafe { Box::from_raw(task.cast::<Task>()) };
+    let answer = guard::catch("lookup", || look_up_blocking(&name)).unwrap_or_else(Err);
+    if let Ok(mut empty) = place.answer.lock() {
+        *empty = Some(answer);
+    }
+    place.arrived.notify_one();
+    ptr::null_mut()
 }
 
 /// Looks a name up and waits for the answer.

@@ -55,7 +55,8 @@ const IN_WARM_CONNECTIONS: &[&str] =
 const IN_HEADS: &[&str] = &["status line", "header lines", "another try"];
 
 /// The rest, each with a test of its own.
-const OTHERS: &[&str] = &["shared memory", "idle connection", "exit_process", "body of an upload"];
+const OTHERS: &[&str] =
+    &["shared memory", "idle connection", "exit_process", "body of an upload", "lookup"];
 
 fn config(fapi: &Fapi, fault: &str) -> Config {
     let port = fapi.port;
@@ -267,6 +268,17 @@ fn in_connections_that_wait() {
     let told = "failed in idle connection: injected at src/nginx/";
     nginx.until("it has failed", |nginx| nginx.error_log().contains(told));
     assert!(nginx.workers().contains(&worker));
+}
+
+#[test]
+fn in_threads() {
+    let fapi = Fapi::plain();
+    let nginx = config(&fapi, "lookup").start();
+    let workers = nginx.workers();
+    let stderr = nginx.config.folder.read("logs/stderr");
+    assert!(stderr.contains("host not found in upstream \"localhost"), "{stderr}");
+    assert_json(&nginx.get("/__clerk/v1/client"), 502, "proxy_request_failed");
+    assert_eq!(nginx.workers(), workers);
 }
 
 #[test]
