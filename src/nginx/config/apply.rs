@@ -2,7 +2,6 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::num::NonZeroU16;
 use std::rc::Rc;
 
 use crate::buffer_sizes::Sizes;
@@ -21,18 +20,16 @@ use crate::nginx::base::pool::Pool;
 use crate::nginx::config::{cache_rules, citation};
 use crate::nginx::request::passing::Passing;
 use crate::nginx::request::proxy::{Cache, Proxy};
-use crate::nginx::request::{cache, handler, variables};
-use crate::nginx::stock::connection_settings::{
-    can_wait, context_of, speaks_http_1, varying, Content,
-};
+use crate::nginx::request::{cache, handler};
+use crate::nginx::stock::connection_settings::Content;
 use crate::nginx::stock::directives::Stock;
 use crate::nginx::stock::level::{is_same, location_name, Level};
 use crate::nginx::stock::settings::UserSettings;
-use crate::nginx::stock::tls_context::{self, Shared};
+use crate::nginx::stock::tls_context::Shared;
 use crate::nginx::upstream::blocks;
-use crate::nginx::upstream::implicit::{keeps_connections, Upstreams};
+use crate::nginx::upstream::implicit::Upstreams;
 use crate::proxy_url::ProxyUrl;
-use crate::recipe::{CANNOT_BE_INHERITED, KEEPALIVE};
+use crate::recipe::CANNOT_BE_INHERITED;
 use crate::recipe_values::Values;
 use crate::redirects::Redirects;
 use crate::warning::Warning;
@@ -43,7 +40,7 @@ pub struct Common {
     /// The upstreams in use.
     pub upstreams: Upstreams,
     /// The TLS contexts, by what they are made of.
-    contexts: HashMap<Content, Shared>,
+    pub contexts: HashMap<Content, Shared>,
     /// Whether a request comes as early data, where any server takes it.
     pub early_data: Option<Rc<Expression>>,
 }
@@ -105,37 +102,23 @@ impl Block<'_> {
         self.set_request_headers(cf, &values, &effective, common)?;
         self.take_reply_headers(cf, outer)?;
         let by_user = self.set_lines(cf, &values, &effective, zone.is_some())?;
-        // The settings of connections, now that the recipe is part of them.
-        let around = self.nested.as_ref().map_or(outer, |nested| Some(nested.around));
-        let settings = self.stock.written_in(self.level).within(around);
-        let connection = self.stock.connection(&settings, line.origin.tls);
-        let verified = line.origin.tls && !self.stock.is_off(&settings, "proxy_ssl_verify");
-        if !line.origin.tls {
-            // nginx assumes that any `proxy_pass` with variables may use TLS.
-            tls_context::do_not_verify(self.stock, self.level);
-        }
-        let context = verified.then(|| self.share_context(common, context_of(&connection)));
-        let can_wait = keeps_same(cf, &connection)? && !in_block && can_wait(&connection);
-        let has_line = speaks_http_1(&connection);
-        let (proxy, upstream) = self.delegate(cf, &mut common.upstreams, connection, has_line)?;
-        let cache = zone.map(|zone| self.cache(cf, &zone, proxy)).transpose()?;
-        let keepalive = usize::from(line.keepalive.map_or(KEEPALIVE, NonZeroU16::get));
-        let warm = can_wait.then(|| (upstream, keepalive.min(line.warm.into())));
+        let way = self.way(cf, outer, in_block, common)?;
+        let cache = zone.map(|zone| self.cache(cf, &zone, way.handler)).transpose()?;
         self.hold_error_pages_off(cf)?;
         let proxy = Proxy {
             prefix: line.url.prefix().as_bytes().into(),
-            base: has_line.then(|| line.origin.path.as_bytes().into()),
-            delegate: if cache.is_some() { Some(cache::handler) } else { proxy },
+            base: way.has_line.then(|| line.origin.path.as_bytes().into()),
+            delegate: if cache.is_some() { Some(cache::handler) } else { way.handler },
             cache,
             location: location_name(self.level.core()),
             place: self.place,
-            context,
+            context: way.context,
             unauthorized: Rc::default(),
             url: self.url(cf)?,
             key: self.key(cf)?,
             client_ip: self.client_ip(cf)?,
             early_data: common.early_data.clone(),
-            warm,
+            warm: way.warm,
             streams: !self.stock.is_set(&effective, "proxy_request_buffering"),
             upgrades: self.asks_for_upgrades(),
             redirects: Redirects::new(&line.origin, in_block, line.url.as_str())
@@ -143,7 +126,7 @@ impl Block<'_> {
             tls: line.origin.tls,
         };
         if self.nested.is_none() {
-            self.warn(cf, in_block, verified);
+            self.warn(cf, in_block, way.verified);
         }
         Ok(proxy)
     }
@@ -242,50 +225,5 @@ impl Block<'_> {
             next,
             passing: Passing::default(),
         })
-    }
-
-    /// Shares the TLS context of an earlier location, or makes this location's the one to share.
-    fn share_context(&self, common: &mut Common, made_of: Content) -> Shared {
-        let own = Shared::lend(self.stock, self.level);
-        let context = *common.contexts.entry(made_of).or_insert(own);
-        if !context.is_lent_by(self.level) {
-            context.borrow(self.level);
-        }
-        context
-    }
-
-    /// Makes this location a stock proxy location, whose handler ours calls. If requests have a request line, the URI
-    /// is put there, see `request::line`.
-    fn delegate(
-        &self,
-        cf: &mut ngx_conf_t,
-        upstreams: &mut Upstreams,
-        connection: Content,
-        has_line: bool,
-    ) -> Result<(ngx_http_handler_pt, String), Stop> {
-        let origin = &self.line.origin;
-        let name = upstreams.name(cf, self.line, connection, self.place)?;
-        let (scheme, path) = (origin.scheme(), &origin.path);
-        let url = if has_line {
-            format!("{scheme}://{name}")
-        } else {
-            format!("{scheme}://{name}{path}${}", variables::URI)
-        };
-        self.stock.set(cf, self.level, "proxy_pass", &[url.as_bytes()])?;
-        let core = self.level.core();
-        let delegate = core.handler.replace(handler::content_handler);
-        if is_same(delegate, Some(handler::content_handler)) {
-            return Err(Failure::Internal("proxy_pass was not taken".to_owned()).into());
-        }
-        Ok((delegate, name))
-    }
-}
-
-/// Whether nginx keeps connections with these settings, which must be the same for all requests then.
-fn keeps_same(cf: &ngx_conf_t, connection: &Content) -> Result<bool, Conflict> {
-    let keeps = keeps_connections(cf);
-    match varying(connection).filter(|_| keeps) {
-        Some(directive) => Err(Conflict::Varying { directive }),
-        None => Ok(keeps),
     }
 }

@@ -15,7 +15,7 @@ use crate::neighbour::Neighbour;
 use crate::nginx::base::expression::Expression;
 use crate::nginx::base::ffi::ngx_conf_t;
 use crate::nginx::base::module::Conf;
-use crate::nginx::base::parser::{ConfExt, Stop, NO_MEMORY};
+use crate::nginx::base::parser::{ConfExt, Stop};
 use crate::nginx::config::apply::{Block, Nested};
 use crate::nginx::config::state::{Defaults, Line, LocConf, Location, MainConf, Written};
 use crate::nginx::config::{advice, citation, earlier, key, lines, locations, named};
@@ -40,13 +40,13 @@ pub fn merge(cf: &mut ngx_conf_t, outer: &Location, own: &Location) -> Result<()
     }
     if main.stock.get().is_none() {
         let _ = main.stock.set(Stock::find(cf)?.into());
-        let http = main.servers.get().ok_or(NO_MEMORY)?;
+        let http = main.servers()?;
         if server::takes_early_data(cf, http)? {
             let early = Expression::compile(cf, "$ssl_early_data")?;
             main.common.borrow_mut().early_data = Some(Rc::new(early));
         }
     }
-    let Some(stock) = main.stock.get() else { return Ok(()) };
+    let stock = main.stock()?;
     if outer.effective.is_none() {
         // The `http` block itself is never merged, only servers with it.
         outer.effective = main.http.get().map(|http| stock.written_in(http).into());
@@ -83,9 +83,9 @@ fn apply(
     own: &LocConf,
 ) -> Result<Applied, Stop> {
     let main = MainConf::read(cf)?;
-    let Some(stock) = main.stock.get() else { return Ok(None) };
+    let stock = main.stock()?;
     let (place, outer) = (written.place, outer.effective.as_deref());
-    let http = main.servers.get().ok_or(NO_MEMORY)?;
+    let http = main.servers()?;
     let proxy = cf.at(place, "", |cf| {
         if let Some(size) = server::make_room(cf, http, &mut main.sized.borrow_mut())? {
             cf.warn(&Neighbour::NarrowHeaders { size });
@@ -150,7 +150,7 @@ fn apply_again(
     own: &LocConf,
 ) -> Result<(Rc<Proxy>, Line), Stop> {
     let main = MainConf::read(cf)?;
-    let stock = main.stock.get().ok_or(NO_MEMORY)?;
+    let stock = main.stock()?;
     let line = &effective_with(cf, &around.written, &own.defaults)?;
     let written_here = &here.within(Some(&around.here));
     let nested = Nested { own: here, around: &around.applied, zone: around.zone.as_deref() };

@@ -15,3 +15,4 @@ pub mod merge;
 pub mod named;
 pub mod recipe_lines;
 pub mod state;
+pub mod way;

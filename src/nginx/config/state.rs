@@ -4,6 +4,7 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 
 use crate::directive::ClerkProxy;
+use crate::failure::Failure;
 use crate::frontend_api::Origin;
 use crate::key_source::Key;
 use crate::nginx::base::ffi::{ngx_conf_t, NGX_HTTP_MODULE};
@@ -46,6 +47,19 @@ pub struct MainConf {
 unsafe impl Conf for MainConf {
     type Of = Module;
     const REACH: Reach = Reach::Main;
+}
+
+impl MainConf {
+    /// The stock directives, which are looked up once there is a `clerk_proxy`.
+    pub fn stock(&self) -> Result<&Stock, Failure> {
+        let stock = self.stock.get().map(|stock| &**stock);
+        stock.ok_or_else(|| Failure::Internal("no stock directives".to_owned()))
+    }
+
+    /// What `http` says for all servers.
+    pub fn servers(&self) -> Result<Server, Failure> {
+        self.servers.get().ok_or_else(|| Failure::Internal("no \"http\" block".to_owned()))
+    }
 }
 
 /// A variable that a directive names.
