@@ -20,6 +20,8 @@ pub mod frontend_api;
 pub mod hop_by_hop;
 #[path = "../../src/http_url.rs"]
 pub mod http_url;
+#[path = "../../src/interim.rs"]
+pub mod interim;
 #[path = "../../src/key_source.rs"]
 pub mod key_source;
 #[path = "../../src/location.rs"]
@@ -30,6 +32,8 @@ pub mod proxy_url;
 pub mod recipe;
 #[path = "../../src/recipe_values.rs"]
 pub mod recipe_values;
+#[path = "../../src/redirects.rs"]
+pub mod redirects;
 #[path = "../../src/request_headers.rs"]
 pub mod request_headers;
 #[path = "../../src/secret_key.rs"]

@@ -99,6 +99,11 @@ ngx_http_neighbour_postconfiguration(ngx_conf_t *cf)
     ngx_http_neighbour_request_uri = ngx_http_get_variable_index(cf, &uri);
     ngx_http_neighbour_remote_addr = ngx_http_get_variable_index(cf, &addr);
     ngx_http_neighbour_host = ngx_http_get_variable_index(cf, &host);
+    if (ngx_http_neighbour_request_uri == NGX_ERROR || ngx_http_neighbour_remote_addr == NGX_ERROR
+        || ngx_http_neighbour_host == NGX_ERROR)
+    {
+        return NGX_ERROR;
+    }
     for (i = 0; i < umcf->upstreams.nelts; i++) {
         if (uscfp[i]->srv_conf != NULL) {
             ngx_http_neighbour_srv_conf_t *conf = ngx_http_conf_upstream_srv_conf(uscfp[i], ngx_http_neighbour_module);

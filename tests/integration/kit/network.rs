@@ -6,13 +6,24 @@ use std::process::{Command, Stdio};
 
 use crate::kit::harness::MODULE;
 
+const MARK: &str = "CLERK_PROXY_TEST_NETWORK";
+
+/// Whether this process has a network of its own.
+pub fn is_own() -> bool {
+    std::env::var_os(MARK).is_some()
+}
+
+/// Whether it may make one.
+pub fn is_root() -> bool {
+    fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0)
+}
+
 /// Runs the test of this name once more in a network of its own. True in there; outside the work is done then.
 pub fn inside(test: &str) -> bool {
-    const MARK: &str = "CLERK_PROXY_TEST_NETWORK";
-    if std::env::var_os(MARK).is_some() {
+    if is_own() {
         return true;
     }
-    if !fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0) {
+    if !is_root() {
         println!("{test}: skipped, network namespaces are for root");
         return false;
     }
@@ -51,14 +62,18 @@ pub fn clients_of(port: u16) -> Vec<u16> {
 /// connections are not.
 pub fn forget(port: u16) {
     let ports: Vec<String> = clients_of(port).iter().map(u16::to_string).collect();
-    assert!(!ports.is_empty(), "there is no connection to {port}");
-    let ports = ports.join(", ");
+    let ports = if ports.is_empty() { "0".to_owned() } else { ports.join(", ") };
     nft(&format!(
         "add table inet forgotten\n\
          add chain inet forgotten input {{ type filter hook input priority 0; }}\n\
          add rule inet forgotten input tcp sport {{ {ports} }} tcp dport {port} drop\n\
          add rule inet forgotten input tcp sport {port} tcp dport {{ {ports} }} drop\n"
     ));
+}
+
+/// Ends that: ports may be used again.
+pub fn remember() {
+    nft("delete table inet forgotten\n");
 }
 
 /// A firewall that forgets connections after some seconds of silence, and drops what it does not know.

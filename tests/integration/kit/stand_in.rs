@@ -1,7 +1,7 @@
 //! A Frontend API that fails in every way there is, and knows what it did to each request.
 
 use std::collections::{HashMap, HashSet};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -30,14 +30,22 @@ pub enum Fault {
     Unavailable,
     /// It does not answer before nginx gives up.
     Silent,
+    /// Interim replies come before the answer.
+    Interim,
+    /// Session tickets come in parts, late.
+    LateTickets,
+    /// A connection ends at its second request.
+    SecondUse,
+    /// The network forgets all connections that there are.
+    Forgotten,
 }
 
 impl Fault {
     /// Whether a request that arrives gets its answer, if only slowly: some faults are those of new
     /// connections.
     pub fn answers(self) -> bool {
-        use Fault::{Closed, Garbage, HalfBody, HalfHeader, Silent};
-        !matches!(self, Closed | Garbage | HalfBody | HalfHeader | Silent)
+        use Fault::{Closed, Forgotten, Garbage, HalfBody, HalfHeader, Silent};
+        !matches!(self, Closed | Forgotten | Garbage | HalfBody | HalfHeader | Silent)
     }
 }
 
@@ -52,6 +60,10 @@ pub const FAULTS: &[Fault] = &[
     Fault::Slow,
     Fault::Unavailable,
     Fault::Silent,
+    Fault::Interim,
+    Fault::LateTickets,
+    Fault::SecondUse,
+    Fault::Forgotten,
 ];
 
 #[derive(Default)]
@@ -59,6 +71,8 @@ struct Seen {
     /// What was done to the requests that came, of each the last.
     done: HashMap<u64, Fault>,
     posts: HashSet<u64>,
+    /// Connections with a request.
+    used: HashSet<usize>,
     problems: Vec<String>,
 }
 
@@ -72,6 +86,11 @@ struct Shared {
 impl Shared {
     fn fault(&self) -> Fault {
         *self.fault.lock().unwrap()
+    }
+
+    /// Notes that a connection is used, and tells whether it was before.
+    fn is_used(&self, connection: usize) -> bool {
+        !self.seen.lock().unwrap().used.insert(connection)
     }
 }
 
@@ -164,7 +183,10 @@ fn pass(listener: TcpListener, address: IpAddr, inner: u16, shared: &Shared) {
                 let (outer2, inner2) = (outer.try_clone(), inner.try_clone());
                 let (Ok(outer2), Ok(inner2)) = (outer2, inner2) else { continue };
                 thread::spawn(move || copy(outer, inner));
-                thread::spawn(move || copy(inner2, outer2));
+                match fault {
+                    Fault::LateTickets => thread::spawn(move || copy_slowly(inner2, outer2)),
+                    _ => thread::spawn(move || copy(inner2, outer2)),
+                };
             }
         }
     }
@@ -176,6 +198,22 @@ fn copy(mut from: TcpStream, mut to: TcpStream) {
     let _ = to.shutdown(Shutdown::Both);
 }
 
+/// The same, with what follows the first words of the server in parts.
+fn copy_slowly(mut from: TcpStream, mut to: TcpStream) {
+    let mut buffer = [0; 16_384];
+    for flight in 0..2 {
+        let Ok(read @ 1..) = from.read(&mut buffer) else { break };
+        let parts = if flight == 0 { 1 } else { 3 };
+        for part in buffer[..read].chunks(read / parts + 1) {
+            if flight > 0 {
+                thread::sleep(Duration::from_millis(60));
+            }
+            let _ = to.write_all(part);
+        }
+    }
+    copy(from, to);
+}
+
 /// The body of a request with this number.
 pub fn body_of(number: u64, length: usize) -> Vec<u8> {
     let mut body = number.to_string().into_bytes();
@@ -185,7 +223,10 @@ pub fn body_of(number: u64, length: usize) -> Vec<u8> {
 
 fn answer(shared: &Shared, request: &Request, stream: &mut dyn Stream) -> bool {
     let number: u64 = request.one("X-Number").parse().expect("a number");
-    let fault = shared.fault();
+    let fault = match shared.fault() {
+        Fault::SecondUse if shared.is_used(request.connection) => Fault::Closed,
+        other => other,
+    };
     let post = request.line.starts_with("POST ");
     {
         let mut seen = shared.seen.lock().unwrap();
@@ -230,7 +271,12 @@ fn answer(shared: &Shared, request: &Request, stream: &mut dyn Stream) -> bool {
          Content-Length: {}\r\n\r\n",
         body.len()
     );
-    let reply = head.clone() + &body;
+    let mut reply = head.clone() + &body;
+    if fault == Fault::Interim {
+        let interim =
+            "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nX-Number: 0\r\n\r\n";
+        reply.insert_str(0, interim);
+    }
     let mut write = |bytes: &[u8]| stream.write_all(bytes).and_then(|()| stream.flush()).is_ok();
     match fault {
         Fault::Slow => reply.as_bytes().chunks(reply.len() / 5 + 1).all(|part| {
@@ -246,7 +292,7 @@ fn answer(shared: &Shared, request: &Request, stream: &mut dyn Stream) -> bool {
             }
             false
         }
-        whole if whole.answers() => write(reply.as_bytes()),
+        whole if whole.answers() || whole == Fault::Forgotten => write(reply.as_bytes()),
         _ => {
             write(match fault {
                 Fault::HalfHeader => &reply.as_bytes()[..head.len() / 2],

@@ -4,17 +4,23 @@
 //! scripts/faults tries all.
 
 use std::io::{Read, Write};
+use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::LazyLock;
 use std::thread;
 
 use crate::kit::assert::assert_json;
+use crate::kit::c::library;
 use crate::kit::fapi::{json, Fapi, CA};
 use crate::kit::harness::{free_port, number, Config, Nginx, Reply, FAULTY_MODULE, KEY};
 use crate::kit::meter::{preloaded, Meter, Who};
 
 /// How many calls fail, from a given one on.
 const HOW_MANY: [u64; 2] = [1, u64::MAX];
+
+/// A module of somebody else's, which does what modules may do.
+static NEIGHBOUR: LazyLock<PathBuf> = LazyLock::new(|| library("neighbour.c"));
 
 /// Stand-ins, plain and with TLS.
 fn fapis() -> [Fapi; 2] {
@@ -27,7 +33,9 @@ fn fapis() -> [Fapi; 2] {
             } else {
                 "Cache-Control: max-age=60\r\n"
             };
-            stream.write_all(json(200, headers, r#"{"ok":true}"#).as_bytes()).is_ok()
+            let interim = "HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n";
+            let reply = interim.to_owned() + &json(200, headers, r#"{"ok":true}"#);
+            stream.write_all(reply.as_bytes()).is_ok()
         })
     })
 }
@@ -64,6 +72,7 @@ fn everything(fapis: &[Fapi; 2], warm: usize) -> Config {
          upstream own {{ server 127.0.0.1:{tls}; keepalive 4; }}\n"
     ))
     .file("key", KEY)
+    .beside(&NEIGHBOUR)
 }
 
 /// Runs `nginx -t`, with each of the calls failing that `step` leads to; how many there are.
