@@ -6,9 +6,9 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::UnsafeCell;
-use std::hint;
 use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Many times what a callback needs at once. Unused pages take no memory.
 const SIZE: usize = 256 * 1024;
@@ -18,8 +18,8 @@ const MOST_ALIGNED: usize = 128;
 
 #[global_allocator]
 static ALLOCATOR: Allocator = Allocator {
-    locked: AtomicBool::new(false),
-    reserve: UnsafeCell::new(Reserve { memory: [0; SIZE], top: 0, live: 0 }),
+    memory: UnsafeCell::new(Memory([0; SIZE])),
+    pieces: Mutex::new(Pieces { top: 0, live: 0 }),
     taken: AtomicUsize::new(0),
 };
 
@@ -29,34 +29,35 @@ pub fn taken() -> usize {
 }
 
 struct Allocator {
-    locked: AtomicBool,
-    /// Touched under the lock only.
-    reserve: UnsafeCell<Reserve>,
+    memory: UnsafeCell<Memory>,
+    /// A lock that allocates nothing.
+    pieces: Mutex<Pieces>,
     taken: AtomicUsize,
 }
 
-// SAFETY: the lock lets one thread at a time at the reserve.
+// SAFETY: the memory is only handed out, each piece to one owner at a time.
 unsafe impl Sync for Allocator {}
 
+#[repr(align(128))]
+struct Memory(#[allow(dead_code)] [u8; SIZE]);
+
 /// A stack of pieces, which is empty once all pieces are returned.
-#[repr(C, align(128))]
-struct Reserve {
-    memory: [u8; SIZE],
+struct Pieces {
     top: usize,
     live: usize,
 }
 
-impl Reserve {
-    fn take(&mut self, layout: Layout) -> *mut u8 {
+impl Pieces {
+    /// Where a new piece begins.
+    fn take(&mut self, layout: Layout) -> Option<usize> {
         let start = self.top.next_multiple_of(layout.align());
         let len = layout.size().next_multiple_of(ALIGNMENT);
         if layout.align() > MOST_ALIGNED || len > SIZE.saturating_sub(start) {
-            return ptr::null_mut();
+            return None;
         }
-        let piece = self.memory[start..].as_mut_ptr();
         self.top = start + len;
         self.live += 1;
-        piece
+        Some(start)
     }
 
     fn give_back(&mut self, offset: usize, len: usize) {
@@ -70,19 +71,13 @@ impl Reserve {
 }
 
 impl Allocator {
-    fn with<T>(&self, body: impl FnOnce(&mut Reserve) -> T) -> T {
-        while self.locked.swap(true, Ordering::Acquire) {
-            hint::spin_loop();
-        }
-        // SAFETY: the lock is held, and `body`, which allocates nothing, does not come back here.
-        let result = body(unsafe { &mut *self.reserve.get() });
-        self.locked.store(false, Ordering::Release);
-        result
+    fn pieces(&self) -> MutexGuard<'_, Pieces> {
+        self.pieces.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Where in the reserve it lies, if it does.
     fn offset(&self, memory: *mut u8) -> Option<usize> {
-        let offset = memory.addr().wrapping_sub(self.reserve.get().addr());
+        let offset = memory.addr().wrapping_sub(self.memory.get().addr());
         (offset < SIZE).then_some(offset)
     }
 
@@ -91,7 +86,8 @@ impl Allocator {
             return memory;
         }
         self.taken.fetch_add(1, Ordering::Relaxed);
-        self.with(|reserve| reserve.take(layout))
+        let start = self.pieces().take(layout);
+        start.map_or(ptr::null_mut(), |start| self.memory.get().cast::<u8>().wrapping_add(start))
     }
 }
 
@@ -104,7 +100,7 @@ unsafe impl GlobalAlloc for Allocator {
 
     unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
         match self.offset(memory) {
-            Some(offset) => self.with(|reserve| reserve.give_back(offset, layout.size())),
+            Some(offset) => self.pieces().give_back(offset, layout.size()),
             // SAFETY: promised by the caller, and it came from the system.
             None => unsafe { System.dealloc(memory, layout) },
         }

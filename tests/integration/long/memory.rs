@@ -305,6 +305,7 @@ fn no_call_is_forgotten() {
         "ngx_http_read_client_request_body",
         "ngx_http_update_location_config",
         "ngx_log_error_core",
+        "ngx_parse_http_time",
         "ngx_rbtree_delete",
         "ngx_rbtree_insert",
         "ngx_shmtx_lock",
