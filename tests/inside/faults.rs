@@ -80,6 +80,7 @@ type Value = ngx_http_complex_value_t;
 failing! {
     __wrap_ngx_palloc = __real_ngx_palloc(pool: *mut ngx_pool_t, size: usize) -> *mut c_void, ptr::null_mut();
     __wrap_ngx_pnalloc = __real_ngx_pnalloc(pool: *mut ngx_pool_t, size: usize) -> *mut c_void, ptr::null_mut();
+    __wrap_ngx_pcalloc = __real_ngx_pcalloc(pool: *mut ngx_pool_t, size: usize) -> *mut c_void, ptr::null_mut();
     __wrap_ngx_pool_cleanup_add = __real_ngx_pool_cleanup_add(pool: *mut ngx_pool_t, size: usize)
         -> *mut ngx_pool_cleanup_t, ptr::null_mut();
     __wrap_ngx_list_push = __real_ngx_list_push(list: *mut ngx_list_t) -> *mut c_void, ptr::null_mut();
