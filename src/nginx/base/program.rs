@@ -18,9 +18,10 @@ pub fn name() -> Option<String> {
 
 /// Whether nginx was built with debugging, which need not be so where the module was.
 pub fn writes_debug_logs() -> bool {
-    const MARK: &[u8] = b" --with-debug";
-    let written = |program: Vec<u8>| program.windows(MARK.len()).any(|bytes| bytes == MARK);
-    cfg!(nginx_debug) || program().is_some_and(written)
+    // Every other build says so of "debug_connection".
+    const MARK: &[u8] = b"using --with-debug option to enable it";
+    let other = |program: Vec<u8>| program.windows(MARK.len()).any(|bytes| bytes == MARK);
+    cfg!(nginx_debug) || program().is_some_and(|program| !other(program))
 }
 
 fn program() -> Option<Vec<u8>> {

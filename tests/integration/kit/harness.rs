@@ -202,7 +202,7 @@ impl Config {
             http: http.to_owned(),
             main: String::new(),
             module: MODULE.clone(),
-            others: String::new(),
+            others: std::env::var("CLERK_PROXY_TEST_MODULES").unwrap_or_default(),
             env: Vec::new(),
             allowed: Vec::new(),
             // It has a key in it.
