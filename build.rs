@@ -3,7 +3,7 @@
 fn main() {
     let features = std::env::var("DEP_NGINX_FEATURES").unwrap_or_default();
     let has = |name: &str| features.split(',').any(|feature| feature == name);
-    for name in ["debug", "http_cache", "http_ssl", "pcre"] {
+    for name in ["debug", "http_cache", "http_ssl", "http_v3", "pcre"] {
         know(name, has(name));
     }
     let headers = headers();

@@ -13,6 +13,10 @@ use crate::nginx::base::guard;
 use crate::nginx::request::proxy::{self, Proxy};
 use crate::nginx::stock::level::Level;
 
+/// The window of an upload over HTTP/3, unless the user's `http3_stream_buffer_size` is larger.
+#[cfg(nginx_http_v3)]
+const WINDOW: u64 = 1024 * 1024;
+
 const SERVER_ERROR: ngx_int_t = NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t;
 
 /// Whether the body is read first: it is longer than the buffer, and the client's protocol has a window for each
@@ -32,12 +36,25 @@ pub fn is_first(r: &ngx_http_request_t, proxy: &Proxy) -> bool {
 
 /// Reads the body of a request that our content handler has checked, and then lets the stock proxy module do the rest.
 pub fn read_first(r: &mut ngx_http_request_t) -> ngx_int_t {
+    #[cfg(nginx_http_v3)]
+    widen(r);
     // SAFETY: nginx calls what is given once it has the body, which may be at once.
     let status = unsafe { ngx_http_read_client_request_body(r, Some(pass_on)) };
     if status >= NGX_HTTP_SPECIAL_RESPONSE as ngx_int_t {
         status
     } else {
         NGX_DONE as ngx_int_t
+    }
+}
+
+/// Lets a client of HTTP/3 send more of this body before it has heard again. What it may send on all of the connection's
+/// streams together, 8 MB, and therefore the memory that it can take, stays as it is.
+#[cfg(nginx_http_v3)]
+fn widen(r: &ngx_http_request_t) {
+    // SAFETY: a request has a connection; one of HTTP/3 has a stream, which lives as long, and nginx reads the window's
+    // size each time that it opens it.
+    if let Some(stream) = unsafe { (*r.connection).quic.as_mut() } {
+        stream.recv_window = stream.recv_window.max(WINDOW);
     }
 }
 
