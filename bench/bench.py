@@ -11,14 +11,19 @@ import time
 
 import calls
 import first
+import heap
 import instructions
 import load
 import plot
 import scale
+import uploads
+from contenders import Nginx, by_hand, ours
 from world import Failure, World, note
 
 HAND = "by-hand.conf"
+UNTUNED = f"{HAND} without tuning"
 OURS = "clerk_proxy"
+ALONE = f"{OURS} alone"
 
 
 def middle(values):
@@ -73,11 +78,11 @@ class Report:
 
 
 def part_instructions(world, report, short):
-    kinds = list(instructions.REQUESTS)[: 1 if short else None]
-    figures = instructions.measure(world, report.out, 3 if short else 9, kinds)
+    kinds = list(instructions.REQUESTS)[1 if short else 0 :]
+    figures = instructions.measure(world, report.out, 5 if short else 9, kinds)
     for kind in kinds:
         rows = []
-        for name in (OURS, HAND, f"{HAND} without rewrite"):
+        for name in (OURS, ALONE, HAND, f"{HAND} without rewrite"):
             row = [name]
             for way in ("TLS", "plain"):
                 figure = figures[name, kind, way]
@@ -91,18 +96,20 @@ def part_instructions(world, report, short):
     report.say(
         f"Where ours and {HAND} differ for {kinds[-1]}, by function: `instructions-TLS.txt`, `instructions-plain.txt`."
     )
-    kind = kinds[0]
-    for way, limit in (("TLS", 1.0), ("plain", 0.99)):
-        ratio = figures[OURS, kind, way] / figures[HAND, kind, way]
-        report.gate(f"instructions per request, {way} upstream, of {HAND}", ratio, limit, True)
+    for kind in kinds:
+        for way, limit in (("TLS", 0.88), ("plain", 0.85)) if kind != "the least" else (("TLS", 1.0), ("plain", 0.99)):
+            ratio = figures[OURS, kind, way] / figures[HAND, kind, way]
+            report.gate(f"instructions of {kind} request, {way} upstream, of {HAND}", ratio, limit, True)
 
 
+# For contenders that are within a few per cent of each other.
+NEAR_ROUNDS = 120
 # Whom the short form has time for.
 SOME = (OURS, HAND, "HAProxy")
 LOADS = {
     "api": ("small API call", HAND, None),
-    "upload": ("5 MB upload", f"{HAND} without tuning", 0.40),
-    "script": ("200 KB script", f"{HAND} without tuning", 0.75),
+    "upload": ("5 MB upload", UNTUNED, 0.40),
+    "script": ("200 KB script", UNTUNED, 0.75),
 }
 
 
@@ -113,7 +120,7 @@ def part_load(kind):
         rows = []
         for name, result in results.items():
             if result.why_not:
-                rows.append((name, "—", "—", "—", result.why_not.splitlines()[0][:100]))
+                rows.append((name, "—", "—", "—", "", result.why_not.splitlines()[0][:100]))
                 continue
             seen = result.connections
             rows.append(
@@ -122,6 +129,7 @@ def part_load(kind):
                     f"{middle(result.ratios):.2f}",
                     spread(result.ratios),
                     f"{middle(result.micros):,.0f} µs",
+                    result.cipher,
                     "" if seen is None else f"{seen:.4f}",
                 )
             )
@@ -133,6 +141,7 @@ def part_load(kind):
                 f"of {base}",
                 "lowest to highest",
                 "here",
+                "to the Frontend API",
                 "" if kind != "api" else "upstream connections per request",
             ),
             rows,
@@ -140,6 +149,13 @@ def part_load(kind):
         mine = results[OURS]
         if mine.why_not:
             raise Failure(mine.why_not)
+        if not short:
+            near = load.measure_near(world, kind, NEAR_ROUNDS)
+            report.table(
+                f"Processor time, {what}, {NEAR_ROUNDS} rounds of short slices in random order",
+                ("", f"of {HAND}", "half of all between"),
+                [(name, f"{at[1]:.2f}", f"{at[0]:.2f} and {at[2]:.2f}") for name, at in near.items()],
+            )
         if limit:
             report.gate(
                 f"CPU of a {what}, of {base}", middle(mine.ratios), limit, False, 2, of=spread(mine.ratios)
@@ -157,12 +173,61 @@ def part_calls(world, report, short):
     )
     report.table(
         "System calls per request",
-        ("", OURS, HAND),
-        [(name, *(f"{found[one].get(name, 0):.3f}" for one in (OURS, HAND))) for name in names],
+        ("", OURS, ALONE, HAND),
+        [(name, *(f"{found[one].get(name, 0):.3f}" for one in (OURS, ALONE, HAND))) for name in names],
     )
-    added = sum(found[OURS].values()) - sum(found[HAND].values())
     # Timers of ours wake the worker a few times in a minute.
-    report.gate(f"system calls per request beyond {HAND}", added, 0.02, True, 3)
+    report.gate(f"system calls per request, {OURS}", sum(found[OURS].values()), 8.05, True, 2)
+    report.gate(f"system calls per request, {ALONE}", sum(found[ALONE].values()), 10.05, True, 2)
+
+
+def part_heap(world, report, short):
+    contenders = [Nginx(world, OURS, ours()), Nginx(world, HAND, by_hand())]
+    if not short:
+        contenders.append(Nginx(world, UNTUNED, by_hand(tuned=False)))
+    found = heap.measure(contenders, 100 if short else 200, 2 if short else 7)
+    report.table(
+        "Memory for 200 KB scripts, 4 connections; of the worker after 64 at once",
+        ("", "`brk` per script", "page faults per script", "resident"),
+        [(name, f"{brk:.2f}", f"{faults:.1f}", f"{bytes_ / 1e6:.1f} MB") for name, (brk, faults, bytes_) in found.items()],
+    )
+    brk, faults, bytes_ = found[OURS]
+    report.gate("brk per script", brk, 0.1, True, 2)
+    report.gate("page faults per script", faults, 1, True, 2)
+    if not short:
+        # Its heap depends on who came when: by hand it varies by 3 MB from one run to the next.
+        report.gate(f"resident after 64 scripts at once, of {HAND}", bytes_ / found[HAND][2], 1.1, False, 2)
+
+
+def part_slow(world, report, short):
+    cache = "    proxy_cache_path cache keys_zone=clerk:1m;\n"
+    kept = "proxy_cache clerk; proxy_cache_valid any 1h; proxy_pass "
+    cached = cache + ours().replace("clerk_secret_key;", "clerk_secret_key; proxy_cache clerk;")
+    stock = cache + by_hand(tuned=False).replace("proxy_pass ", kept)
+    script = world.folder / "standin/npm/script.js"
+    script.write_bytes(script.read_bytes() * 15)
+    rows = []
+    for what, mine, theirs in (("from the Frontend API", ours(), by_hand(tuned=False)), ("from a cache", cached, stock)):
+        held = [
+            heap.stalled(Nginx(world, name, http), 30 if short else 100)
+            for name, http in ((f"{OURS} {what}", mine), (f"{UNTUNED} {what}", theirs))
+        ]
+        rows.append((what, *(f"{bytes_ / 1024:.0f} KB" for bytes_ in held)))
+        beyond = (held[0] - held[1]) / 1024
+        report.gate(f"held by a client that does not read, {what}, beyond {UNTUNED}", beyond, 96, True, 0, " KB")
+    report.table("Memory of a worker that a client holds which does not read 3 MB", ("", OURS, UNTUNED), rows)
+
+
+def part_away(world, report, short):
+    found = uploads.measure(world, 1 if short else 3, SOME if short else None)
+    cases = list(found[OURS])
+    report.table(
+        "Uploads of a client that is 100 ms away, seconds",
+        ("", *(f"{megabytes} MB, {version}" for version, megabytes in cases)),
+        [(name, *(f"{took[case]:.2f}" for case in cases)) for name, took in found.items()],
+    )
+    report.gate("10 MB over HTTP/2 from 100 ms away, seconds", found[OURS]["HTTP/2", 10], 0.6, True, 2)
+    report.gate("1 MB over HTTP/2 from 100 ms away, seconds", found[OURS]["HTTP/2", 1], 0.25, False, 2)
 
 
 def part_idle(world, report, short):
@@ -176,9 +241,13 @@ def part_idle(world, report, short):
     report.gate(f"bytes per idle client connection beyond {HAND}", found[OURS] - found[HAND], 64, True, 0)
 
 
+FIRST = {case: f"first request after {case}" for case in ("start", "reload", "idle")}
+FIRST |= {"two": "2 calls after a page's script", "three": "3 calls after those"}
+
+
 def part_first(world, report, short):
     trip, results = first.measure(world, 2 if short else 3, not short, SOME if short else None)
-    cases = ("start", "reload", "idle", "parallel")
+    cases = ("start", "reload", "idle", "parallel", "script", "two", "three")
     rows = []
     for name, result in results.items():
         rows.append(
@@ -200,6 +269,9 @@ def part_first(world, report, short):
             "after reload",
             "after idle time",
             "slowest of 8 at once, after start",
+            "a page: script",
+            "then 2 calls",
+            "then 3 calls",
             "connections made by one",
         ),
         rows,
@@ -209,11 +281,13 @@ def part_first(world, report, short):
         f"request where the Frontend API closes idle connections after {first.KEEPALIVE} s."
     )
     report.gate("upstream connections made by a first request", max(results[OURS]["made"]), 0, True, 0)
-    for case in cases[:3]:
+    report.gate("idle connections of a worker without traffic", max(results[OURS]["waiting"]), 2, True, 0)
+    # A script's first byte takes one more trip than the far side's first packets have room for.
+    for case in (case for case in cases if case not in ("parallel", "script")):
         took = results[OURS][case]
         if took:
             report.gate(
-                f"first request after {case}, ms beyond the round trip",
+                f"{FIRST.get(case, case)}, ms beyond the round trip",
                 middle(took) - trip,
                 5,
                 False,
@@ -277,6 +351,9 @@ PARTS = {
     "upload": (part_load("upload"), "processor time of a 5 MB upload"),
     "script": (part_load("script"), "processor time of a 200 KB script"),
     "syscalls": (part_calls, "system calls per request"),
+    "heap": (part_heap, "memory for scripts: calls for it, page faults, what stays"),
+    "slow": (part_slow, "memory that a client holds which does not read"),
+    "away": (part_away, "uploads over HTTP/2 of a client that is 100 ms away"),
     "idle": (part_idle, "memory per idle client connection"),
     "warm": (part_first, "the first request after start, reload and idle time, 20 ms away"),
     "scale": (part_scale, "1,000 tenants in one configuration"),

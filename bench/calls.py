@@ -47,7 +47,11 @@ def count(nginx, requests):
 def measure(world, requests):
     return {
         name: count(Nginx(world, name, http), requests)
-        for name, http in (("clerk_proxy", ours()), ("by-hand.conf", by_hand()))
+        for name, http in (
+            ("clerk_proxy", ours()),
+            ("clerk_proxy alone", ours(alone=True)),
+            ("by-hand.conf", by_hand()),
+        )
     }
 
 

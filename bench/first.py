@@ -1,6 +1,7 @@
 """The first request after a start, a reload and a long idle time, with the Frontend API 20 ms away."""
 
 import os
+import pathlib
 import signal
 import socket
 import statistics
@@ -9,22 +10,32 @@ import threading
 import time
 
 from contenders import Apache, Haproxy, Nginx, everybody
-from world import HERE, NEAR as LOOPBACK, Failure, Process, answers, note, until
+from world import API, HEADERS, HERE, NEAR as LOOPBACK, SCRIPT, Failure, Process, answers, note, until
 
 FAR = "10.77.0.2"
+CASES = ("start", "reload", "idle", "parallel", "made", "script", "two", "three", "waiting")
 # How long a contender has had nothing to do before it is asked, in seconds.
 SETTLED = 1.5
 # After this the stand-in closes an idle connection; the next request comes half as much later.
 KEEPALIVE = 30
 
 
-def milliseconds(contender):
+# What a page does: its script, and so many seconds later so many calls at once.
+PAGE = (("script", 1, 0.15), ("two", 2, 0.1), ("three", 3, 0))
+
+
+def milliseconds(contender, path=API):
+    """How long the first byte of a reply takes."""
     client = contender.client()
     client.connection.connect()
     began = time.perf_counter()
-    client.ask()
+    client.connection.request("GET", path, headers=HEADERS)
+    reply = client.connection.getresponse()
     took = (time.perf_counter() - began) * 1000
+    reply.read()
     client.close()
+    if reply.status != 200:
+        raise Failure(f"{contender.name} answers {reply.status}")
     return took
 
 
@@ -36,10 +47,11 @@ def first_request(contender, result, case):
     result["made"].append(contender.world.accepted()[0] - before - 1)
 
 
-def in_parallel(contender, number=8):
+def in_parallel(contender, number=8, path=API):
     """The slowest of requests that begin at once."""
     took = []
-    threads = [threading.Thread(target=lambda: took.append(milliseconds(contender))) for _ in range(number)]
+    ask = lambda: took.append(milliseconds(contender, path))
+    threads = [threading.Thread(target=ask) for _ in range(number)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -47,6 +59,21 @@ def in_parallel(contender, number=8):
     if len(took) < number:
         raise Failure(f"{contender.name}: {number - len(took)} of {number} requests failed")
     return max(took)
+
+
+def idle_connections():
+    """Connections to the Frontend API that wait, of all that runs here."""
+    # 01BB is port 443, 01 an established connection.
+    lines = pathlib.Path("/proc/net/tcp").read_text().splitlines()[1:]
+    return sum(words[2].endswith(":01BB") and words[3] == "01" for words in map(str.split, lines))
+
+
+def page(contender, result):
+    """What a page waits for, once a contender has settled."""
+    for case, number, then in PAGE:
+        path = SCRIPT if case == "script" else API
+        result[case].append(in_parallel(contender, number, path))
+        time.sleep(then)
 
 
 def reload(contender):
@@ -88,7 +115,7 @@ def measure(world, rounds, idle, some=None):
     far = Process([sys.executable, HERE / "delay.py"], folder, world.other_cpu)
     contenders = [one for one in everybody(world) if not one.missing and (some is None or one.name in some)]
     results = {
-        one.name: {case: [] for case in ("start", "reload", "idle", "parallel", "made")} for one in contenders
+        one.name: {case: [] for case in CASES} for one in contenders
     }
     world.locate(FAR)
     try:
@@ -107,6 +134,10 @@ def measure(world, rounds, idle, some=None):
                 with contender:
                     time.sleep(SETTLED)
                     result["parallel"].append(in_parallel(contender))
+                with contender:
+                    time.sleep(SETTLED)
+                    result["waiting"].append(idle_connections())
+                    page(contender, result)
         if idle:
             for contender in contenders:
                 contender.start().warm_up(1)

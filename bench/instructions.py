@@ -89,8 +89,8 @@ def differences(ours, theirs):
 
 
 def measure(world, folder, blocks, kinds):
-    """Instructions of ours, by hand and by hand without a regular expression, by what is asked for, over TLS and
-    plain HTTP."""
+    """Instructions of ours, with and without the line for all of a server, by hand and by hand without a regular
+    expression, by what is asked for, over TLS and plain HTTP."""
     result = {}
     for kind, way in itertools.product(kinds, ("TLS", "plain")):
         plain = way == "plain"
@@ -98,6 +98,7 @@ def measure(world, folder, blocks, kinds):
             name: count(Nginx(world, f"{name} {way} {kind}", http), blocks, kind=kind)[0]
             for name, http in (
                 ("clerk_proxy", ours(plain)),
+                ("clerk_proxy alone", ours(plain, alone=True)),
                 ("by-hand.conf", by_hand(plain)),
                 ("by-hand.conf without rewrite", by_hand(plain, regex=False)),
             )

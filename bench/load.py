@@ -1,10 +1,12 @@
 """Processor time per request, in pairs of a contender and what it is compared with, one after the other."""
 
+import random
 import re
+import statistics
 import subprocess
 import threading
 
-from contenders import Nginx, by_hand, everybody, ours
+from contenders import Haproxy, Nginx, by_hand, everybody, ours
 from world import API, HEADERS, SCRIPT, UPLOAD, Failure, note
 
 BODY = b"\x89PNG" + bytes(range(256)) * 19531
@@ -45,6 +47,10 @@ LOADS = {
 }
 
 
+# Slices of a few milliseconds, for contenders that are near each other.
+SLICES = {"api": (None, 4, 40), "script": (SCRIPT, 4, 6), "upload": (UPLOAD, 1, 2)}
+
+
 class Result:
     """What one contender needs for one kind of request."""
 
@@ -52,6 +58,7 @@ class Result:
         self.ratios = []
         self.micros = []
         self.connections = None
+        self.cipher = ""
         self.why_not = None
 
 
@@ -62,25 +69,63 @@ def one(contender, load):
     return (contender.process.cpu() - before) / requests / 1000
 
 
-def connections(world, contender, each):
-    """Connections to the Frontend API per request, of a few clients that end no request early."""
+def all_ask(contender, clients, number, path=API, body=None):
+    """A few clients that end no request early."""
 
-    def ask(number):
+    def ask():
         client = contender.client()
+        headers = HEADERS if body is None else {**HEADERS, "Content-Type": "application/octet-stream"}
         for _ in range(number):
-            client.ask()
+            client.ask(path, body, headers)
         client.close()
 
-    def all_ask(number):
-        threads = [threading.Thread(target=ask, args=[number]) for _ in range(CLIENTS)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+    threads = [threading.Thread(target=ask) for _ in range(clients)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
 
-    all_ask(each // 4)
+
+def measure_near(world, load, rounds):
+    """{name: [processor time of a slice by that of the same slice with by-hand.conf, right before or after]}"""
+    near = [
+        Nginx(world, "hand", by_hand()),
+        Nginx(world, "by-hand.conf again", by_hand()),
+        Nginx(world, "clerk_proxy", ours()),
+        Nginx(world, "clerk_proxy alone", ours(alone=True)),
+        *(one for one in [Haproxy(world)] if not one.missing),
+    ]
+    path, clients, number = SLICES[load]
+    body = BODY if load == "upload" else None
+    ratios = {one.name: [] for one in near[1:]}
+
+    def took(contender):
+        before = contender.process.cpu()
+        all_ask(contender, clients, number, path or API, body)
+        return contender.process.cpu() - before
+
+    try:
+        for contender in near:
+            contender.start().warm_up()
+            took(contender)
+        for number_ in range(rounds):
+            if number_ % 20 == 0:
+                note(f"{load}: round {number_ + 1} of {rounds}")
+            order = random.sample(near, len(near))
+            of = {contender.name: took(contender) for contender in order}
+            for name, found in ratios.items():
+                found.append(of[name] / of["hand"])
+    finally:
+        for contender in near:
+            contender.stop()
+    return {name: statistics.quantiles(found, n=4) for name, found in ratios.items()}
+
+
+def connections(world, contender, each):
+    """Connections to the Frontend API per request."""
+    all_ask(contender, CLIENTS, each // 4)
     before = world.accepted()
-    all_ask(each)
+    all_ask(contender, CLIENTS, each)
     after = world.accepted()
     # The second question was one of each itself.
     return (after[0] - before[0] - 1) / (after[1] - before[1] - 1)
@@ -101,6 +146,9 @@ def measure(world, load, rounds, some=None):
             try:
                 contender.start()
                 contender.warm_up()
+                client = contender.client()
+                result.cipher = client.ask("/__clerk/v1/cipher").decode()
+                client.close()
                 if load == "upload":
                     uploads(contender, 1)
                 started.append((contender, result))
