@@ -1,21 +1,11 @@
 //! Every `[warn]` line of the module in full, but for that of logs.
 
-use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt;
-
 use crate::kit::harness::{Config, KEY};
 use crate::kit::printed::{location, warn, KEYLESS, LINE};
 
 /// Gives the configuration file this mode.
 fn readable(mut config: Config, mode: u32) -> Config {
     config.mode = mode;
-    config
-}
-
-/// Adds a file with this mode.
-fn file(config: Config, name: &str, content: &str, mode: u32) -> Config {
-    let path = config.folder.write(name, content);
-    fs::set_permissions(path, Permissions::from_mode(mode)).expect("the file is ours");
     config
 }
 
@@ -31,7 +21,7 @@ fn a_good_configuration_has_no_warning() {
         &format!("{FILE} upstream=http://127.0.0.1:1; if ($arg_x) {{ return 403; }}"),
     ] {
         for mode in [0o600, 0o640, 0o400] {
-            warn(&file(location(lines), "key", KEY, mode).env("K", KEY), &[]);
+            warn(&location(lines).file_of_mode("key", KEY, mode).env("K", KEY), &[]);
         }
     }
     // Without a clerk_proxy nothing of it matters.
@@ -61,7 +51,7 @@ fn a_key_of_a_development_instance() {
     ] {
         let check = |config: Config, directive: &str, line: usize| {
             let source = source.replace("%DIR%", &config.folder.path().to_string_lossy());
-            let config = file(config, "key", "sk_test_two\n", 0o600).env("K", "sk_test_two");
+            let config = config.file_of_mode("key", "sk_test_two\n", 0o600).env("K", "sk_test_two");
             warn(&config, &[(line, &text(&source, directive))]);
         };
         check(location(&parameter(written)), "clerk_proxy", 5);
@@ -83,7 +73,7 @@ fn a_key_that_every_user_can_read() {
     for mode in [0o644, 0o604, 0o666] {
         let line =
             "clerk_proxy https://app.dev/__clerk upstream=http://127.0.0.1:1 secret_key=file:key;";
-        let config = file(location(line), "key", KEY, mode);
+        let config = location(line).file_of_mode("key", KEY, mode);
         let text = |directive: &str| {
             let path = config.folder.path().join("key");
             format!(
@@ -110,8 +100,9 @@ fn a_key_that_every_user_can_read() {
         // It is the file with the line that counts.
         let included = format!("location /__clerk/ {{ {LINE} }}").replace("%KEY%", KEY);
         let config = readable(Config::server("include clerk.conf;"), mode);
-        warn(&file(config, "clerk.conf", &included, 0o600), &[]);
-        let config = file(Config::server("include clerk.conf;"), "clerk.conf", &included, mode);
+        warn(&config.file_of_mode("clerk.conf", &included, 0o600), &[]);
+        let config =
+            Config::server("include clerk.conf;").file_of_mode("clerk.conf", &included, mode);
         let (ok, printed) = config.check();
         let place = format!("{}:1\n", config.folder.path().join("clerk.conf").display());
         assert!(

@@ -10,6 +10,7 @@ use crate::kit::dns_server::{
 };
 use crate::kit::fapi::Fapi;
 use crate::kit::harness::{free_port, kill, Config, Nginx};
+use crate::kit::process::{memory, open_files};
 
 const FAILED: &str = "\"fapi.test\" of \"clerk_proxy\" could not be resolved (";
 const GOOD_AGAIN: &str = "\"fapi.test\" of \"clerk_proxy\" is resolved again";
@@ -235,11 +236,7 @@ fn a_dead_address_among_others_is_never_seen() {
 
 /// Open files and kilobytes in memory of the master process.
 fn footprint(nginx: &Nginx) -> (usize, usize) {
-    let process = format!("/proc/{}", nginx.master());
-    let status = fs::read_to_string(format!("{process}/status")).unwrap();
-    let memory = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    let memory = memory.split_whitespace().next().unwrap().parse().unwrap();
-    (fs::read_dir(format!("{process}/fd")).unwrap().count(), memory)
+    (open_files(nginx.master()), memory(nginx.master()))
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::fs;
 
 use crate::kit::fapi::{json, Fapi, CA};
 use crate::kit::harness::{Config, Nginx};
+use crate::kit::process::memory;
 
 /// nginx with a location `/N/` for each line of `lines`, which stand behind its ORIGIN; it logs `$proxy_host`.
 fn nginx(fapi: &Fapi, origin: &str, lines: &[&str]) -> Nginx {
@@ -99,10 +100,8 @@ fn a_thousand_locations_cost_what_one_costs() {
     lines.push(";");
     let nginx = nginx(&fapi, "https://localhost", &lines);
     for pid in nginx.workers() {
-        let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("a worker");
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("a size");
-        let kilobytes: usize = line.split_whitespace().nth(1).unwrap().parse().expect("a number");
-        assert!(kilobytes < 100_000, "{line}");
+        let kilobytes = memory(pid);
+        assert!(kilobytes < 100_000, "{kilobytes}");
     }
     for i in [0, 1, 500, 999] {
         assert_eq!(nginx.get(&format!("/{i}/v1")).status, 200);

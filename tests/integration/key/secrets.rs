@@ -1,7 +1,6 @@
 //! Where the secret key can be seen, and above all where it cannot.
 
-use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt;
+use std::fs;
 use std::path::Path;
 
 use crate::kit::fapi::{json, Fapi};
@@ -27,21 +26,15 @@ fn config(&(name, outer, word): &Source, http: &str, server: &str) -> Config {
     let text = format!("{outer}\n{http}\nserver {{ listen 127.0.0.1:%PORT%;\n{server}\n}}");
     let config = Config::new(&text.replace("%WORD%", word));
     match name {
-        "file" | "block" => private(config, "key", &format!("{KEY}\n")),
+        "file" | "block" => config.file_of_mode("key", &format!("{KEY}\n"), 0o600),
         "map" => {
-            private(config, "keys.conf", &format!("map $host $clerk_key {{ default {KEY}; }}"))
+            let map = format!("map $host $clerk_key {{ default {KEY}; }}");
+            config.file_of_mode("keys.conf", &map, 0o600)
         }
         "env" => config.env("MY_KEY", KEY),
         "default" => config.env("CLERK_SECRET_KEY", KEY),
         _ => config,
     }
-}
-
-/// Adds a file that only its owner can read.
-fn private(config: Config, name: &str, content: &str) -> Config {
-    let path = config.folder.write(name, content);
-    fs::set_permissions(path, Permissions::from_mode(0o600)).expect("the file is ours");
-    config
 }
 
 /// Locations that answer well and with the errors that `visit` asks for.

@@ -40,9 +40,14 @@ pub static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| {
 pub static FAULTY_MODULE: LazyLock<PathBuf> = LazyLock::new(|| {
     const FAULTS: &str = include_str!("../../inside/faults.rs");
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("faulty.so");
+    // As for a dynamic library of cargo's: what nginx looks for is seen, and what that does not need is left out.
+    let seen = path.with_extension("map");
+    fs::write(&seen, "{ global: ngx_*; local: *; };").expect("a file");
     let names = FAULTS.split_whitespace().filter_map(|word| word.strip_prefix("__wrap_"));
     let status = Command::new("cc")
-        .args(["-shared", "-Wl,-z,nodelete", "-Wl,-Bsymbolic", "-o"])
+        .args(["-shared", "-Wl,-z,nodelete", "-Wl,-Bsymbolic", "-Wl,--gc-sections"])
+        .arg(format!("-Wl,--version-script={}", seen.display()))
+        .arg("-o")
         .arg(&path)
         .args(names.map(|name| format!("-Wl,--wrap={name}")))
         .arg("-Wl,--whole-archive")
@@ -246,6 +251,13 @@ impl Config {
 
     pub fn file(self, name: &str, content: impl AsRef<[u8]>) -> Self {
         self.folder.write(name, content);
+        self
+    }
+
+    /// Adds a file with this mode.
+    pub fn file_of_mode(self, name: &str, content: &str, mode: u32) -> Self {
+        let path = self.folder.write(name, content);
+        fs::set_permissions(path, Permissions::from_mode(mode)).expect("the file is ours");
         self
     }
 

@@ -70,16 +70,13 @@ fn sources_of_the_key() {
 
 #[test]
 fn a_key_file_that_only_root_can_read() {
-    use std::os::unix::fs::PermissionsExt;
     let fapi = Fapi::plain();
     let config = Config::server(&format!(
         "location /__clerk/ {{ clerk_proxy https://app.dev/__clerk secret_key=file:key \
          upstream=http://127.0.0.1:{}; }}",
         fapi.port
     ))
-    .file("key", KEY);
-    let key = config.folder.path().join("key");
-    std::fs::set_permissions(&key, PermissionsExt::from_mode(0o600)).unwrap();
+    .file_of_mode("key", KEY, 0o600);
     // Run by root, the worker is another user and could not read it.
     let nginx = config.start();
     assert_eq!(nginx.get("/__clerk/v1").status, 200);
