@@ -89,5 +89,6 @@ mod nginx;
 mod inside {
     mod bit_fields;
     mod layers;
+    mod reserve;
     mod sharing;
 }

@@ -13,19 +13,28 @@ use crate::nginx::base::pool::Pool;
 const CONNECTION: &[u8; 10] = b"Connection";
 
 /// The headers of a list, in order, as the parts that nginx keeps them in.
-fn parts<'a>(list: &ngx_list_t) -> impl Iterator<Item = &'a mut [ngx_table_elt_t]> {
+fn parts<'a>(list: &ngx_list_t) -> impl Iterator<Item = &'a [ngx_table_elt_t]> {
+    // SAFETY: the lists given to this function hold `ngx_table_elt_t` and live as long as the request; who changes one
+    // has it as `&mut`.
+    raw_parts(list).map(|(elts, len)| unsafe { slice::from_raw_parts(elts, len) })
+}
+
+/// The same, to be changed.
+fn parts_mut(list: &mut ngx_list_t) -> impl Iterator<Item = &mut [ngx_table_elt_t]> {
+    // SAFETY: as above; each part comes once.
+    raw_parts(list).map(|(elts, len)| unsafe { slice::from_raw_parts_mut(elts, len) })
+}
+
+fn raw_parts(list: &ngx_list_t) -> impl Iterator<Item = (*mut ngx_table_elt_t, usize)> {
     let mut next = ptr::from_ref(&list.part);
     std::iter::from_fn(move || {
         // SAFETY: a list is a chain of parts that ends with null; each has `nelts` elements in use, and null in place
-        // of none. The lists given to this function hold `ngx_table_elt_t`, live as long as the request, and only
-        // one caller at a time walks one.
+        // of none.
         unsafe {
             let part = next.as_ref()?;
             next = part.next;
-            match part.nelts {
-                0 => Some(&mut [][..]),
-                len => Some(slice::from_raw_parts_mut(part.elts.cast(), len)),
-            }
+            let none = (NonNull::dangling().as_ptr(), 0);
+            Some(if part.nelts == 0 { none } else { (part.elts.cast(), part.nelts) })
         }
     })
 }
@@ -34,7 +43,7 @@ fn parts<'a>(list: &ngx_list_t) -> impl Iterator<Item = &'a mut [ngx_table_elt_t
 fn dropped_by<'a>(list: &ngx_list_t) -> Dropped<'a> {
     let mut named = Vec::new();
     for part in parts(list) {
-        for element in &*part {
+        for element in part {
             // The length is compared first, for speed; "User-Agent" and "Set-Cookie" have the same.
             if element.key.len != CONNECTION.len() {
                 continue;
@@ -74,8 +83,8 @@ pub fn drop_from_request(
     if !pairs(&r.headers_in.headers).any(|(name, value)| is_meant(name, value)) {
         return Some(());
     }
-    let count = parts(&r.headers_in.headers).map(|part| part.len()).sum::<usize>();
-    let all = parts(&r.headers_in.headers).flatten().map(|element| *element);
+    let count = parts(&r.headers_in.headers).map(<[_]>::len).sum::<usize>();
+    let all = parts(&r.headers_in.headers).flatten().copied();
     let all = all.filter(|one| !is_meant(one.key.as_bytes(), one.value.as_bytes()));
     // There must be room: nginx and other modules add to the list.
     let room = count.max(1);
@@ -110,7 +119,7 @@ pub fn drop_named_in_reply(r: &mut ngx_http_request_t, from_upstream: &ngx_list_
 
 /// Removes headers of the reply.
 pub fn remove_from_reply(r: &mut ngx_http_request_t, is_meant: impl Fn(&[u8]) -> bool) {
-    let all = parts(&r.headers_out.headers).flatten();
+    let all = parts_mut(&mut r.headers_out.headers).flatten();
     for element in all.filter(|element| is_meant(element.key.as_bytes())) {
         // "Not sent".
         element.hash = 0;
@@ -132,9 +141,13 @@ pub fn replace_in_reply(
     r: &mut ngx_http_request_t,
     by: impl Fn(&[u8], &[u8]) -> Option<Vec<u8>>,
 ) -> Option<()> {
-    for element in parts(&r.headers_out.headers).flatten() {
-        if let Some(value) = by(element.key.as_bytes(), element.value.as_bytes()) {
-            element.value = Pool::from(&*r).text(value)?;
+    let mut values = Vec::new();
+    for (name, value) in pairs(&r.headers_out.headers) {
+        values.push(by(name, value).map(|value| Pool::from(&*r).text(value)));
+    }
+    for (element, value) in parts_mut(&mut r.headers_out.headers).flatten().zip(values) {
+        if let Some(value) = value {
+            element.value = value?;
         }
     }
     Some(())

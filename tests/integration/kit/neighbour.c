@@ -14,6 +14,8 @@ typedef struct {
 
 static ngx_int_t ngx_http_neighbour_request_uri, ngx_http_neighbour_remote_addr, ngx_http_neighbour_host;
 static ngx_http_output_header_filter_pt ngx_http_neighbour_next_header_filter;
+static ngx_http_request_body_filter_pt ngx_http_neighbour_next_request_body_filter;
+static ngx_int_t (*ngx_http_neighbour_original_create_request)(ngx_http_request_t *r);
 
 static void
 ngx_http_neighbour_cleanup(void *data)
@@ -56,6 +58,47 @@ ngx_http_neighbour_init_peer(ngx_http_request_t *r, ngx_http_upstream_srv_conf_t
         return NGX_ERROR;
     }
     return conf->original(r, us);
+}
+
+/* Where a client says so, a buffer stands before the request that the proxy module has made. */
+static ngx_int_t
+ngx_http_neighbour_create_request(ngx_http_request_t *r)
+{
+    ngx_buf_t *b;
+    ngx_chain_t *cl;
+
+    if (ngx_http_neighbour_original_create_request(r) != NGX_OK) {
+        return NGX_ERROR;
+    }
+    b = ngx_create_temp_buf(r->pool, 4);
+    cl = ngx_alloc_chain_link(r->pool);
+    if (b == NULL || cl == NULL) {
+        return NGX_ERROR;
+    }
+    b->last = ngx_cpymem(b->last, "\r\n\r\n", 4);
+    cl->buf = b;
+    cl->next = r->upstream->request_bufs;
+    r->upstream->request_bufs = cl;
+    return NGX_OK;
+}
+
+static ngx_int_t
+ngx_http_neighbour_request_body_filter(ngx_http_request_t *r, ngx_chain_t *in)
+{
+    ngx_uint_t i;
+    ngx_list_part_t *part = &r->headers_in.headers.part;
+    ngx_table_elt_t *h = part->elts;
+
+    for (i = 0; r->upstream != NULL && i < part->nelts; i++) {
+        if (h[i].key.len == sizeof("X-Rewritten") - 1 && r->upstream->create_request != NULL
+            && ngx_strncmp(h[i].key.data, "X-Rewritten", h[i].key.len) == 0)
+        {
+            ngx_http_neighbour_original_create_request = r->upstream->create_request;
+            r->upstream->create_request = ngx_http_neighbour_create_request;
+            break;
+        }
+    }
+    return ngx_http_neighbour_next_request_body_filter(r, in);
 }
 
 /* What is pushed to the headers of a request must have room there. */
@@ -113,6 +156,8 @@ ngx_http_neighbour_postconfiguration(ngx_conf_t *cf)
     }
     ngx_http_neighbour_next_header_filter = ngx_http_top_header_filter;
     ngx_http_top_header_filter = ngx_http_neighbour_header_filter;
+    ngx_http_neighbour_next_request_body_filter = ngx_http_top_request_body_filter;
+    ngx_http_top_request_body_filter = ngx_http_neighbour_request_body_filter;
     return NGX_OK;
 }
 

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
+use crate::kit::assert::assert_json;
 use crate::kit::c::library;
 use crate::kit::fapi::{json, Fapi};
 use crate::kit::harness::{Config, KEY};
@@ -45,6 +46,21 @@ fn a_request_without_headers() {
     {
         assert_eq!(nginx.send(head).status, 200);
     }
+}
+
+/// A request that is not as the proxy module has made it gets no URI put into it.
+#[test]
+fn a_request_that_is_rewritten() {
+    let fapi = Fapi::tls();
+    let nginx = beside(Config::server(&location(&fapi, ""))).start();
+    let workers = nginx.workers();
+    let rest = "Content-Length: 5\r\n\r\nhello";
+    let post = format!(
+        "POST /__clerk/v1 HTTP/1.1\r\nHost: a\r\nConnection: close\r\nX-Rewritten: 1\r\n{rest}"
+    );
+    assert_json(&nginx.send(post), 500, "proxy_configuration_error");
+    assert_eq!((fapi.received(), nginx.workers()), (0, workers));
+    assert_eq!(nginx.ask("POST", "/__clerk/v1").status, 200);
 }
 
 /// What the environment said at the start stays known when it is emptied.
