@@ -15,6 +15,7 @@ mod kit {
     pub mod harness;
     pub mod hostile;
     pub mod http2;
+    pub mod json_schema;
     pub mod load;
     pub mod location;
     pub mod meter;

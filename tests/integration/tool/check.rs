@@ -14,9 +14,10 @@ use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::ServerConfig;
 use serde_json::Value;
 
-use crate::kit::documents::blocks;
+use crate::kit::documents::{block, blocks};
 use crate::kit::fapi::{json, Fapi, Request, Stream, CA};
 use crate::kit::harness::{free_port, Config, Folder, Nginx, KEY};
+use crate::kit::json_schema::assert_valid;
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tools/clerk-proxy-check");
 const MAN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tools/clerk-proxy-check.1");
@@ -69,6 +70,7 @@ impl Run {
         let (status, stdout, stderr) = self.output();
         let value: Value = serde_json::from_str(&stdout)
             .unwrap_or_else(|why| panic!("{why} in {stdout:?}, {stderr:?}"));
+        assert_valid(&schema(), &value);
         assert_eq!(value["exit_status"], status);
         let word = |check: &Value, name: &str| check[name].as_str().expect("a text").to_owned();
         let checks = value["checks"].as_array().expect("a list").iter().map(|check| {
@@ -93,6 +95,11 @@ impl Run {
         }
         assert_eq!(got, status, "{checks:#?}");
     }
+}
+
+/// That of `--json`, as the documents have it.
+fn schema() -> Value {
+    serde_json::from_str(block("json", "exit_status")).expect("a schema")
 }
 
 /// The Frontend API as the script knows it, for a proxy at this URL with this key.
@@ -132,6 +139,9 @@ fn answer(request: &Request, url: &str) -> String {
     if !origin.is_empty() && !url.starts_with(&origin) {
         return error(400, "origin_invalid");
     }
+    if !origin.is_empty() && !one("Authorization").is_empty() {
+        return error(400, "origin_authorization_headers_conflict");
+    }
     let path = request.target().split('?').next().unwrap_or_default();
     let cookie = format!("CF-Ray: {}\r\nSet-Cookie: __client=eyJhbGciOi; HttpOnly\r\n", number());
     match (request.line.split(' ').next().unwrap_or_default(), path) {
@@ -141,6 +151,7 @@ fn answer(request: &Request, url: &str) -> String {
             r#"{"auth_config":{"first_factors":["phone_code"]},"display_config":{}}"#,
         ),
         ("GET", "/v1/proxy-health") => json(200, "", "{}"),
+        ("GET", "/.well-known/jwks.json") => json(200, "", r#"{"keys":[]}"#),
         ("GET", "/v1/client") => json(200, &cookie, r#"{"response":null,"client":null}"#),
         ("GET", "/npm/@clerk/clerk-js@6/dist/clerk.browser.js") => {
             json(307, "Location: /npm/@clerk/clerk-js@6.40.0/dist/clerk.browser.js\r\n", "")
@@ -235,7 +246,9 @@ fn all_is_well() {
                 ("cache", "ok ok"),
                 ("errors", "ok ok"),
                 ("origin", "ok ok"),
+                ("keys", "ok ok"),
                 ("script", "ok ok"),
+                ("large", "ok ok"),
                 ("upload", "ok ok"),
                 ("clerk", "skip no_key"),
             ],
@@ -445,6 +458,51 @@ fn origins() {
     script(&[&proxy.url]).expect(1, &[("api", "ok ok"), ("origin", "fail origin_invalid")]);
 }
 
+/// A proxy of the user's own that takes away what browsers and applications say.
+#[test]
+fn headers_that_are_lost() {
+    for (line, finding) in [
+        ("Origin \"\"", "warn origin_lost"),
+        ("Origin http://127.0.0.1:%PORT%", "warn origin_lost"),
+        ("Authorization \"\"", "warn authorization_lost"),
+    ] {
+        let proxy = proxy(&right(&format!("proxy_set_header {line};")));
+        let expected = [("api", "ok ok"), ("origin", finding)];
+        script(&[&proxy.url]).expect(0, &expected);
+    }
+}
+
+/// Locations of the application that take a path from the one with `clerk_proxy`.
+#[test]
+fn paths_that_others_take() {
+    for (lines, check, finding) in [
+        ("location ~ /\\. { deny all; }", "keys", "fail blocked"),
+        ("location ~ /\\. { root html; }", "keys", "fail app_404"),
+        ("location ~ \\.js$ { root html; }", "script", "fail app_404"),
+    ] {
+        let proxy = proxy(&format!("{RIGHT} {lines}"));
+        script(&[&proxy.url]).expect(1, &[("origin", "ok ok"), (check, finding)]);
+    }
+}
+
+#[test]
+fn large_requests() {
+    let proxy = proxy(&format!("large_client_header_buffers 4 8k; {RIGHT}"));
+    script(&[&proxy.url]).expect(1, &[("origin", "ok ok"), ("large", "fail header_limit")]);
+    // Each by itself.
+    for is_large in [
+        |request: &Request| request.all("Cookie").iter().any(|cookie| cookie.len() > 8000),
+        |request: &Request| request.target().len() > 8000,
+    ] {
+        let (_fapi, url) = other(move |request, stream| {
+            let refused = "HTTP/1.1 431 x\r\nContent-Length: 0\r\n\r\n".to_owned();
+            let reply = if is_large(request) { refused } else { proxied(request) };
+            stream.write_all(reply.as_bytes()).is_ok()
+        });
+        script(&[&url]).expect(1, &[("origin", "ok ok"), ("large", "fail header_limit")]);
+    }
+}
+
 #[test]
 fn before_the_url_is_enabled() {
     let (_fapi, url) = other(|request, stream| {
@@ -465,7 +523,8 @@ fn caches() {
     // Another layer, that says nothing of itself.
     let before = |lines: &str| {
         format!(
-            "location / {{ proxy_pass http://unix:%DIR%/inner.sock; proxy_set_header Host $http_host;\n\
+            "large_client_header_buffers 4 16k;\n\
+             location / {{ proxy_pass http://unix:%DIR%/inner.sock; proxy_set_header Host $http_host;\n\
              proxy_cache c; proxy_cache_valid any 1m; client_max_body_size 16m; {lines} }} }}\n\
              server {{ listen unix:%DIR%/inner.sock;\n{}",
             right("")
@@ -479,6 +538,9 @@ fn caches() {
         (right("add_header Age 31;"), "fail cached"),
         (right("add_header CF-Cache-Status DYNAMIC;"), "ok ok"),
         (right("add_header X-Cache Miss;"), "ok ok"),
+        (right("add_header Cache-Control \"public, max-age=60\";"), "fail cacheable"),
+        (right("expires 1h;"), "fail cacheable"),
+        (right("add_header Cache-Control \"private, max-age=60\";"), "ok ok"),
     ] {
         let proxy = proxy_with(zone, &lines);
         let status = i32::from(finding != "ok ok");
@@ -832,12 +894,23 @@ fn usage() {
         &[url, "--domain-id", "a/b"],
         &[url, "--domain-id", "a\"b"],
         &[url, "--cacert", "/nonexistent"],
+        &[url, "--cacert", "/"],
+        &[url, "--domain-id="],
+        &[url, "--domain-id", "", "--json"],
+        &[url, "--domain-id", "--enable"],
+        &["--json=yes", url],
+        &[url, "--yes"],
+        &[url, "--connect-to", "127.0.0.1:443"],
+        &[url, "--connect-to", "app.dev:443:127.0.0.1"],
+        &[url, "--connect-to", "app.dev:443:::1:443"],
+        &[url, "--connect-to", "app.dev:x:127.0.0.1:443"],
         &[url, "--enable"],
         &[url, "--enable", "--domain-id", DOMAIN],
     ] {
         let (status, stdout, stderr) = script(arguments).output();
         assert_eq!((status, stdout.as_str()), (2, ""), "{arguments:?}: {stderr}");
-        assert!(!stderr.is_empty());
+        // One sentence, or without a URL what can be typed.
+        assert_eq!(stderr.lines().count() == 1, !arguments.is_empty(), "{arguments:?}: {stderr}");
     }
     for (name, value) in [
         ("CLERK_SECRET_KEY", "sk_test_ofTheTests"),

@@ -294,6 +294,7 @@ fn findings_of_clerk_proxy_check() {
         ("$host", "HOST"),
         ("$url", "URL"),
         ("$timeout", "SECONDS"),
+        ("$(header cache-control)", "CACHE-CONTROL"),
         ("$redirect", "another URL"),
         ("$domain_id", "ID"),
         ("$status", "STATUS"),
