@@ -33,6 +33,18 @@ pub fn is_one_variable(expression: &str) -> bool {
     !name.is_empty() && !is_capture && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
 }
 
+/// The name of the header, in the characters of variables, if an expression is the variable of a request header.
+pub fn header_of(expression: &str) -> Option<String> {
+    let name = expression.trim_start_matches(['$', '{']).trim_end_matches('}').to_ascii_lowercase();
+    name.strip_prefix("http_").filter(|_| is_one_variable(expression)).map(str::to_owned)
+}
+
+/// Whether a header has the name, as nginx finds it for a variable.
+pub fn is_in_variable(header: &[u8], name: &str) -> bool {
+    let folded = |b: &u8| if *b == b'-' { b'_' } else { b.to_ascii_lowercase() };
+    header.len() == name.len() && header.iter().map(folded).eq(name.bytes())
+}
+
 /// The address in a value, without brackets and port; `None` if the value is anything else. A zone id means nothing to
 /// other machines and makes a value invalid.
 pub fn client_ip(value: &str, form: Form) -> Option<&str> {
@@ -177,6 +189,21 @@ mod tests {
         {
             assert!(!is_one_variable(expression), "{expression}");
         }
+    }
+
+    #[test]
+    fn headers() {
+        for (expression, name) in [
+            ("$http_cf_connecting_ip", Some("cf_connecting_ip")),
+            ("${HTTP_X}", Some("x")),
+            ("$remote_addr", None),
+            ("$http_a$http_b", None),
+            ("http_x", None),
+        ] {
+            assert_eq!(header_of(expression).as_deref(), name, "{expression}");
+        }
+        assert!(is_in_variable(b"X-Own", "x_own") && is_in_variable(b"x_own", "x_own"));
+        assert!(!is_in_variable(b"X-Own-", "x_own") && !is_in_variable(b"X.Own", "x_own"));
     }
 
     #[test]

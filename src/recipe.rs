@@ -214,6 +214,21 @@ pub const LISTS: &[&str] = &["proxy_hide_header", "proxy_ignore_headers", "proxy
 /// Stock directives that `clerk_proxy` cannot undo when an outer block has them.
 pub const CANNOT_BE_INHERITED: &[&str] = &["proxy_method", "proxy_set_body"];
 
+/// Whether a name is not one that is set or dropped here, but would be if it had hyphens. Backends that read headers as
+/// variables, as CGI has them, cannot tell the two.
+pub fn is_twin(name: &[u8]) -> bool {
+    let is_plain = |b: &u8| b.is_ascii_alphanumeric() || *b == b'-';
+    let folded = |own: &str| {
+        let same = |(b, own): (&u8, u8)| {
+            b.eq_ignore_ascii_case(&own) || own == b'-' && !b.is_ascii_alphanumeric()
+        };
+        own.len() == name.len() && name.iter().zip(own.bytes()).all(same)
+    };
+    !name.iter().all(is_plain)
+        && (BODY_HEADERS.iter().any(|own| folded(own))
+            || headers().chain([EARLY_DATA]).any(|[own, _]| folded(own)))
+}
+
 /// Whether the request header `name` of an outer block is dropped: its value is the module's or the client's.
 pub fn owns_header(name: &str) -> bool {
     let is = |other: &&str| other.eq_ignore_ascii_case(name);
@@ -250,6 +265,24 @@ pub const CA_BUNDLES: &[&str] = &[
 #[cfg(test)]
 mod tests {
     use super::*;
+    #[test]
+    fn twins() {
+        for name in [
+            "Clerk_Secret_Key",
+            "clerk-proxy_url",
+            "X.Forwarded For",
+            "CF_Connecting_IP",
+            "Content_Length",
+        ] {
+            assert!(is_twin(name.as_bytes()), "{name}");
+        }
+        for name in
+            ["Clerk-Secret-Key", "X_Own", "Clerk_Secret_Keys", "ClerkxSecretxKey", "Host", ""]
+        {
+            assert!(!is_twin(name.as_bytes()), "{name}");
+        }
+    }
+
     #[test]
     fn headers_of_the_contract_are_owned() {
         for name in ["host", "CLERK-SECRET-KEY", "Upgrade", "content-length", "x-real-ip", "Cookie"]

@@ -62,12 +62,13 @@ fn dropped_by<'a>(list: &ngx_list_t) -> Dropped<'a> {
     Dropped::by(named.into_iter())
 }
 
-/// Drops the request headers that the client's `Connection` names. The stock proxy module reads this list
-/// later, once it has the body or a connection; the names that it sets itself are not taken from here.
-pub fn drop_named_in_request(r: &mut ngx_http_request_t) -> Option<()> {
-    let list = &r.headers_in.headers;
-    // The recipe drops "Upgrade", and a location that sets it itself reads it from here.
-    let dropped = dropped_by(list).but("Upgrade");
+/// Drops the request headers that the client's `Connection` names, but those that stay. The stock proxy module reads
+/// this list later, once it has the body or a connection; the names that it sets itself are not taken from here.
+pub fn drop_named_in_request(
+    r: &mut ngx_http_request_t,
+    stays: impl Fn(&[u8]) -> bool,
+) -> Option<()> {
+    let dropped = dropped_by(&r.headers_in.headers).but(stays);
     if dropped.is_empty() {
         return Some(());
     }
@@ -99,6 +100,15 @@ pub fn drop_from_request(
 /// Whether the request has the header.
 pub fn is_in_request(r: &ngx_http_request_t, name: &str) -> bool {
     pairs(&r.headers_in.headers).any(|(other, _)| other.eq_ignore_ascii_case(name.as_bytes()))
+}
+
+/// The value of the only header of the request whose name is meant.
+pub fn only(r: &ngx_http_request_t, is_meant: impl Fn(&[u8]) -> bool) -> Option<&[u8]> {
+    // Other modules take a header away by this number.
+    let all = parts(&r.headers_in.headers).flatten().filter(|element| element.hash != 0);
+    let mut meant = all.filter(|element| is_meant(element.key.as_bytes()));
+    let value = meant.next()?.value;
+    meant.next().is_none().then(|| value.into())
 }
 
 /// The names and values of a list.

@@ -1,25 +1,76 @@
-//! Whether a variable is defined, as nginx asks it when all of the configuration is read.
+//! nginx's variables: which are defined, and the values that a request has of them.
+
+use std::slice;
 
 use crate::nginx::base::ffi::{
     ngx_conf_t, ngx_hash_key_t, ngx_http_conf_ctx_t, ngx_http_core_main_conf_t,
-    ngx_http_core_module, ngx_http_variable_t,
+    ngx_http_core_module, ngx_http_get_variable_pt, ngx_http_request_t, ngx_http_variable_t,
+    ngx_http_variable_value_t,
 };
+use crate::nginx::base::module::Conf;
+use crate::nginx::base::plain::Plain;
+use crate::nginx::base::pool::Pool;
+
+/// What works out the values of variables: a function of a module, by its address.
+#[derive(Clone, Copy, PartialEq)]
+pub struct Getter(usize);
+
+impl Getter {
+    fn new(get: ngx_http_get_variable_pt) -> Option<Self> {
+        get.map(|get| Self(get as usize))
+    }
+
+    /// That of a variable, while the configuration is read; the name is in small letters.
+    pub fn of(cf: &ngx_conf_t, name: &str) -> Option<Self> {
+        let (keys, ..) = known(cf);
+        let key = keys.iter().find(|key| key.key.as_bytes() == name.as_bytes())?;
+        // SAFETY: the value of each of these keys is its variable.
+        Self::new(unsafe { (*key.value.cast::<ngx_http_variable_t>()).get_handler })
+    }
+}
+
+/// Gives a request values of its own. nginx has it share them with its subrequests, and keeps what one of them has
+/// worked out. What `getters` work out is worked out again for this request. `None` without memory.
+pub fn separate(r: &mut ngx_http_request_t, getters: &[Getter]) -> Option<()> {
+    let main = ngx_http_core_main_conf_t::of(&*r)?;
+    // SAFETY: the list has such elements, and a request has a value for each.
+    let (defined, shared) = unsafe {
+        let defined = main.variables.as_slice::<ngx_http_variable_t>();
+        (defined, slice::from_raw_parts(r.variables, defined.len()))
+    };
+    let values = defined.iter().zip(shared).map(|(variable, value)| {
+        let getter = Getter::new(variable.get_handler);
+        let again = getter.is_some_and(|getter| getters.contains(&getter));
+        if again {
+            ngx_http_variable_value_t::zeroed()
+        } else {
+            *value
+        }
+    });
+    r.variables = Pool::from(&*r).fill(defined.len(), values)?.as_mut_ptr();
+    Some(())
+}
 
 /// Whether anything has defined the variable, which has an index; the name is in small letters. See
 /// `ngx_http_variables_init_vars`, which says that there is no such variable, but not where it is named.
 pub fn is_defined(cf: &ngx_conf_t, name: &str) -> bool {
     let name = name.as_bytes();
+    let (keys, prefixes, indexed) = known(cf);
+    keys.iter().any(|key| key.key.as_bytes() == name)
+        || prefixes.iter().any(|prefix| name.starts_with(prefix.name.as_bytes()))
+        || indexed.iter().any(|one| one.get_handler.is_some() && one.name.as_bytes() == name)
+}
+
+/// The keys of defined variables, the prefixes, and the variables that have an index.
+fn known(cf: &ngx_conf_t) -> (&[ngx_hash_key_t], &[ngx_http_variable_t], &[ngx_http_variable_t]) {
     // SAFETY: inside `http {}` nginx keeps an `ngx_http_conf_ctx_t` in `ctx`, and the core module has its place in it.
     // Until the variables are complete their keys are there. All three arrays have elements of these types.
-    let (keys, prefixes, indexed) = unsafe {
+    unsafe {
         let main = (*cf.ctx.cast::<ngx_http_conf_ctx_t>()).main_conf;
         let core =
             &*(*main.add(ngx_http_core_module.ctx_index)).cast::<ngx_http_core_main_conf_t>();
         let keys = (*core.variables_keys).keys.as_slice::<ngx_hash_key_t>();
         let prefixes = core.prefix_variables.as_slice::<ngx_http_variable_t>();
         (keys, prefixes, core.variables.as_slice::<ngx_http_variable_t>())
-    };
-    keys.iter().any(|key| key.key.as_bytes() == name)
-        || prefixes.iter().any(|prefix| name.starts_with(prefix.name.as_bytes()))
-        || indexed.iter().any(|one| one.get_handler.is_some() && one.name.as_bytes() == name)
+    }
 }

@@ -5,18 +5,17 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use crate::buffer_sizes::Sizes;
-use crate::client_ip::Form;
 use crate::configuration_text::Near;
 use crate::conflict::Conflict;
 use crate::directive::Effective;
 use crate::failure::Failure;
-use crate::key_source::Key;
 use crate::neighbour::Neighbour;
 use crate::nginx::base::expression::Expression;
 use crate::nginx::base::ffi::{ngx_conf_t, ngx_http_err_page_t, ngx_http_handler_pt};
 use crate::nginx::base::guard;
 use crate::nginx::base::parser::{ConfExt, Place, Stop, NO_MEMORY};
 use crate::nginx::base::pool::Pool;
+use crate::nginx::base::variables::Getter;
 use crate::nginx::config::{cache_rules, citation};
 use crate::nginx::request::passing::Passing;
 use crate::nginx::request::proxy::{Cache, Proxy};
@@ -28,8 +27,7 @@ use crate::nginx::stock::settings::UserSettings;
 use crate::nginx::stock::tls_context::Shared;
 use crate::nginx::upstream::blocks;
 use crate::nginx::upstream::implicit::Upstreams;
-use crate::proxy_url::ProxyUrl;
-use crate::recipe::CANNOT_BE_INHERITED;
+use crate::recipe::{is_twin, CANNOT_BE_INHERITED};
 use crate::recipe_values::Values;
 use crate::redirects::Redirects;
 use crate::warning::Warning;
@@ -43,6 +41,10 @@ pub struct Common {
     pub contexts: HashMap<Content, Shared>,
     /// Whether a request comes as early data, where any server takes it.
     pub early_data: Option<Rc<Expression>>,
+    /// Whether any server takes odd names of headers.
+    pub folds: bool,
+    /// What works out variables, once a line needs it.
+    pub computed: Option<Rc<[Getter]>>,
 }
 
 /// One location with its `clerk_proxy` line.
@@ -117,6 +119,8 @@ impl Block<'_> {
             url: self.url(cf)?,
             key: self.key(cf)?,
             client_ip: self.client_ip(cf)?,
+            computed: self.computed(cf, common)?,
+            is_twin: common.folds.then_some(is_twin),
             early_data: common.early_data.clone(),
             warm: way.warm,
             streams: !self.stock.is_set(&effective, "proxy_request_buffering"),
@@ -125,9 +129,7 @@ impl Block<'_> {
                 .filter(|_| !by_user.contains(&"proxy_redirect")),
             tls: line.origin.tls,
         };
-        if self.nested.is_none() {
-            self.warn(cf, in_block, way.verified);
-        }
+        self.warn(cf, in_block, way.verified);
         Ok(proxy)
     }
 
@@ -168,26 +170,6 @@ impl Block<'_> {
         }
     }
 
-    /// The proxy URL, if its host contains variables.
-    fn url(&self, cf: &mut ngx_conf_t) -> Result<Option<(ProxyUrl, Expression)>, Stop> {
-        let url = Some(&self.line.url).filter(|url| url.has_variables());
-        url.map(|url| Ok((url.clone(), Expression::compile(cf, url.as_str())?))).transpose()
-    }
-
-    /// The key, if it contains variables.
-    fn key(&self, cf: &mut ngx_conf_t) -> Result<Option<Expression>, Stop> {
-        match &self.line.key {
-            Key::Expression(text) => Expression::compile(cf, text).map(Some),
-            Key::Known(_) => Ok(None),
-        }
-    }
-
-    /// The client's address, unless it is that of the connection.
-    fn client_ip(&self, cf: &mut ngx_conf_t) -> Result<Option<(Form, Expression)>, Stop> {
-        let text = self.line.client_ip.as_ref();
-        text.map(|text| Ok((Form::of(text), Expression::compile(cf, text)?))).transpose()
-    }
-
     /// Remembers a warning of a line beside `clerk_proxy`.
     pub fn note_beside(&self, line: impl Into<String>, effect: &'static str) {
         self.warnings.borrow_mut().push(Neighbour::Beside { line: line.into(), effect });
@@ -195,11 +177,10 @@ impl Block<'_> {
 
     /// Warns of lines that work against the recipe, and of connections that others may read or answer.
     fn warn(&self, cf: &mut ngx_conf_t, in_block: bool, verified: bool) {
-        let origin = &self.line.origin;
-        let (near, place): (fn(usize) -> Near, _) = match self.nested {
-            Some(_) => (Near::Block, cf.place()),
-            None => (Near::Line, self.place),
-        };
+        if self.nested.is_some() {
+            return;
+        }
+        let (origin, near, place) = (&self.line.origin, Near::Line, self.place);
         for warning in self.warnings.take() {
             citation::warn(cf, place, near, (warning.culprit(), false), &warning);
         }

@@ -41,6 +41,7 @@ pub fn merge(cf: &mut ngx_conf_t, outer: &Location, own: &Location) -> Result<()
     if main.stock.get().is_none() {
         let _ = main.stock.set(Stock::find(cf)?.into());
         let http = main.servers()?;
+        main.common.borrow_mut().folds = server::takes_odd_names(cf, http)?;
         if server::takes_early_data(cf, http)? {
             let early = Expression::compile(cf, "$ssl_early_data")?;
             main.common.borrow_mut().early_data = Some(Rc::new(early));

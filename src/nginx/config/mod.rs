@@ -15,4 +15,5 @@ pub mod merge;
 pub mod named;
 pub mod recipe_lines;
 pub mod state;
+pub mod values;
 pub mod way;

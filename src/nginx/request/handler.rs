@@ -4,7 +4,7 @@ use crate::nginx::base::ffi::{
     ngx_http_request_t, ngx_int_t, NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_NOT_FOUND,
     NGX_HTTP_POST,
 };
-use crate::nginx::base::{expression, guard, headers, log};
+use crate::nginx::base::{expression, guard, headers, log, variables};
 use crate::nginx::request::notes::{note, Note};
 use crate::nginx::request::proxy::{self, Proxy};
 use crate::nginx::request::{body, uri};
@@ -31,13 +31,15 @@ pub unsafe extern "C" fn content_handler(r: *mut ngx_http_request_t) -> ngx_int_
             );
             return Err(SERVER_ERROR);
         }
-        if headers::drop_named_in_request(r).is_none() || drop_password(r, proxy).is_none() {
-            return Err(SERVER_ERROR);
+        if let Some(computed) = &proxy.computed {
+            variables::separate(r, computed).ok_or(SERVER_ERROR)?;
         }
+        // nginx keeps what is worked out here, before headers are dropped, for the request that it sends.
         if let Err(what) = check_values(r, proxy) {
             log::error(r, &format!("no valid {what} in \"clerk_proxy\" in {}", proxy.place));
             return Err(SERVER_ERROR);
         }
+        drop_headers(r, proxy).ok_or(SERVER_ERROR)?;
         if r.err_status != 0 {
             note(r, Note::ByErrorPage);
         }
@@ -46,6 +48,19 @@ pub unsafe extern "C" fn content_handler(r: *mut ngx_http_request_t) -> ngx_int_
         }
         Ok(proxy.delegate)
     })
+}
+
+/// Drops what the client must not say. `None` without memory.
+fn drop_headers(r: &mut ngx_http_request_t, proxy: &Proxy) -> Option<()> {
+    // The recipe drops "Upgrade", and a location that sets it itself reads it later, as that of the client's address.
+    headers::drop_named_in_request(r, |name| {
+        let client_ip = proxy.client_ip.as_ref();
+        name.eq_ignore_ascii_case(b"Upgrade") || client_ip.is_some_and(|said| said.is_in(name))
+    })?;
+    if let Some(is_twin) = proxy.is_twin {
+        headers::drop_from_request(r, |name, _| is_twin(name))?;
+    }
+    drop_password(r, proxy)
 }
 
 /// Logs why a request cannot be passed on; the client gets the code alone.
@@ -88,6 +103,10 @@ fn check_values(r: &mut ngx_http_request_t, proxy: &Proxy) -> Result<(), String>
         if !SecretKey::is_value(expression::as_text(expression.value(r))) {
             return Err(format!("key \"{}\"", expression.shown()));
         }
+    }
+    if let Some(client_ip) = &proxy.client_ip {
+        // Any value is good; without an address, that of the connection counts.
+        client_ip.value(r);
     }
     Ok(())
 }

@@ -4,15 +4,18 @@ use std::cell::{OnceCell, RefCell};
 use std::collections::HashSet;
 use std::rc::Rc;
 
-use crate::client_ip::Form;
+use crate::client_ip::{is_in_variable, Form};
 use crate::failure::Failure;
 use crate::nginx::base::expression::Expression;
 use crate::nginx::base::ffi::{ngx_http_handler_pt, ngx_http_request_t};
+use crate::nginx::base::headers;
 use crate::nginx::base::module::{Conf, Filter, Reach};
 use crate::nginx::base::parser::Place;
+use crate::nginx::base::variables::Getter;
 use crate::nginx::request::passing::Passing;
 use crate::nginx::stock::tls_context::Shared;
 use crate::proxy_url::ProxyUrl;
+use crate::recipe::is_twin;
 use crate::redirects::Redirects;
 
 /// What is known per block once all is read: where it is, or is in, a location with `clerk_proxy`, what requests need.
@@ -63,7 +66,9 @@ pub struct Proxy {
     /// The key, if it contains variables.
     pub key: Option<Expression>,
     /// The client's address, if it is not that of the connection.
-    pub client_ip: Option<(Form, Expression)>,
+    pub client_ip: Option<ClientIp>,
+    /// What works out variables of which requests need values of their own, if they need any.
+    pub computed: Option<Rc<[Getter]>>,
     /// Whether a request comes as early data, where any server takes it.
     pub early_data: Option<Rc<Expression>>,
     /// The implicit upstream whose connections can be kept ready, and how many.
@@ -72,8 +77,35 @@ pub struct Proxy {
     pub redirects: Option<Redirects>,
     /// Whether the location lets clients ask for another protocol.
     pub upgrades: bool,
+    /// Whether a header is to be dropped because of its name, where any server takes such names.
+    pub is_twin: Option<fn(&[u8]) -> bool>,
     /// Whether TLS is spoken with the Frontend API.
     pub tls: bool,
+}
+
+/// Where the client's address is said.
+pub struct ClientIp {
+    /// How it is written.
+    pub form: Form,
+    /// The name of the header, if it is that of one.
+    pub header: Option<String>,
+    /// What has it.
+    pub expression: Expression,
+}
+
+impl ClientIp {
+    /// Whether the header is that of the address.
+    pub fn is_in(&self, name: &[u8]) -> bool {
+        self.header.as_ref().is_some_and(|own| is_in_variable(name, own)) && !is_twin(name)
+    }
+
+    /// The value. Several headers of one name are a list, whatever this nginx makes of them.
+    pub fn value<'a>(&self, r: &'a mut ngx_http_request_t) -> Option<&'a [u8]> {
+        match self.header {
+            Some(_) => headers::only(r, |name| self.is_in(name)),
+            None => self.expression.value(r),
+        }
+    }
 }
 
 /// The data of a cache that requests need.

@@ -116,8 +116,8 @@ fn bytes(r: &ngx_http_request_t, uri: &UpstreamUri) -> Option<Value> {
 /// The client's address: the value of the user's expression, if that is an address, else the address of the
 /// connection as set by `realip`. The peer of a Unix socket has none, and the header is left out.
 fn address(r: &mut ngx_http_request_t, proxy: &Proxy) -> Option<Value> {
-    let said = proxy.client_ip.as_ref().and_then(|(form, expression)| {
-        let ip = client_ip(expression::as_text(expression.value(r)), *form)?;
+    let said = proxy.client_ip.as_ref().and_then(|said| {
+        let ip = client_ip(expression::as_text(said.value(r)), said.form)?;
         Some((ip.as_ptr(), ip.len()))
     });
     let (data, len) = said.unwrap_or_else(|| {

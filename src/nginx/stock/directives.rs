@@ -3,12 +3,13 @@
 
 use std::ffi::{c_void, CStr};
 use std::mem;
-use std::ptr;
+use std::ptr::{self, NonNull};
 
 use crate::failure::Failure;
 use crate::nginx::base::ffi::{
     ngx_command_t, ngx_conf_t, ngx_http_module_t, ngx_http_upstream_conf_t, ngx_module_t,
 };
+use crate::nginx::base::module::{at, HasConfs, Reach};
 use crate::nginx::base::parser::{ConfExt, Stop, NO_MEMORY};
 use crate::nginx::base::pool::Pool;
 use crate::nginx::stock::connection_settings::is_of_connection;
@@ -173,9 +174,11 @@ pub fn block(
     name: &str,
     arguments: &[&[u8]],
 ) -> Result<(), Stop> {
-    let command = find_module(cf, module).and_then(|module| find_command(module, name));
-    let command = command.ok_or(Failure::MissingModule("ngx_http_upstream_module"))?;
-    call(cf, command, ptr::null_mut(), name, arguments).map(|_| ())
+    let found = find_module(cf, module)
+        .and_then(|module| Some((find_command(module, name)?, module.ctx_index)));
+    let (command, index) = found.ok_or(Failure::MissingModule("ngx_http_upstream_module"))?;
+    let conf = NonNull::new(cf.confs(Reach::Main)).map(|confs| at(confs, index));
+    call(cf, command, conf.unwrap_or(ptr::null_mut()), name, arguments).map(|_| ())
 }
 
 /// Whether the module of this nginx has the directive.

@@ -1,6 +1,7 @@
 //! Stock directives: found, read and set as nginx's own parser does. Imports `base`.
 
 pub mod added_headers;
+pub mod computed;
 pub mod connection_settings;
 pub mod directives;
 pub mod first_field;

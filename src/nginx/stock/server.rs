@@ -1,6 +1,6 @@
 //! The `server` blocks of the configuration, as the user wrote them: asked and changed before nginx merges them.
 
-use std::ffi::c_void;
+use std::ffi::{c_void, CStr};
 use std::ptr::NonNull;
 
 use crate::nginx::base::ffi::{
@@ -59,14 +59,32 @@ fn servers(list: &ngx_array_t) -> impl Iterator<Item = Server> + '_ {
 /// Whether any server takes requests that another may have sent again: the one that a request is for is not the one that
 /// speaks TLS, where both have one address.
 pub fn takes_early_data(cf: &ngx_conf_t, http: Server) -> Result<bool, Stop> {
-    let place = directives::offset(cf, c"ngx_http_ssl_module", "ssl_early_data");
+    any_has(cf, http, c"ngx_http_ssl_module", ("ssl_early_data", 1))
+}
+
+/// Whether any server takes headers with other characters in their names than letters, digits and hyphens: the one that
+/// reads them is not the one that the request is for.
+pub fn takes_odd_names(cf: &ngx_conf_t, http: Server) -> Result<bool, Stop> {
+    let core = c"ngx_http_core_module";
+    Ok(any_has(cf, http, core, ("underscores_in_headers", 1))?
+        || any_has(cf, http, core, ("ignore_invalid_headers", 0))?)
+}
+
+/// Whether any server, or `http` for all, sets a flag so.
+fn any_has(
+    cf: &ngx_conf_t,
+    http: Server,
+    module: &CStr,
+    (directive, value): (&str, ngx_flag_t),
+) -> Result<bool, Stop> {
+    let place = directives::offset(cf, module, directive);
     let Some((ctx_index, offset)) = place else { return Ok(false) };
     let main = ngx_http_core_main_conf_t::read(cf)?;
-    let is_on = |server: Server| {
+    let has = |server: Server| {
         // SAFETY: the field of a flag is at the offset that its directive names.
-        unsafe { server.conf(ctx_index).byte_add(offset).cast::<ngx_flag_t>().read() == 1 }
+        unsafe { server.conf(ctx_index).byte_add(offset).cast::<ngx_flag_t>().read() == value }
     };
-    Ok(is_on(http) || servers(&main.servers).any(is_on))
+    Ok(has(http) || servers(&main.servers).any(has))
 }
 
 /// Lets a server take large headers where the user sets no size, and so does each that reads them for it, because it is

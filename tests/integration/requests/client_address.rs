@@ -387,3 +387,34 @@ fn a_limit_by_the_address() {
     assert_eq!(log, "[192.0.2.1]\n[192.0.2.1]\n[192.0.2.2]\n[127.0.0.1]\n[192.0.2.1]\n");
     assert_eq!(site.fapi.requests().len(), 3);
 }
+
+#[test]
+fn what_a_client_adds_to_the_header_of_an_edge() {
+    let lines = "underscores_in_headers on;";
+    for variable in ["$http_cf_connecting_ip", "$own"] {
+        let map = format!("{lines} map $http_cf_connecting_ip $own {{ volatile; default $http_cf_connecting_ip; }}");
+        let site = Site::new(&map, "", &format!("clerk_proxy_client_ip {variable};"));
+        let edge = "CF-Connecting-IP: 192.0.2.1";
+        for connection in ["CF-Connecting-IP", "close, cf-connecting-ip", "CF_Connecting_IP"] {
+            let arrived = site.tcp(&format!("{edge}\nConnection: {connection}"));
+            assert_eq!(arrived, ["192.0.2.1"], "{variable} {connection}");
+        }
+    }
+    let site = Site::new(lines, "", "clerk_proxy_client_ip $http_cf_connecting_ip;");
+    for (others, expected) in
+        [("cf-connecting-ip: 192.0.2.2", "127.0.0.1"), ("CF_Connecting_IP: 192.0.2.2", "192.0.2.1")]
+    {
+        for both in [
+            format!("{others}\nCF-Connecting-IP: 192.0.2.1"),
+            format!("CF-Connecting-IP: 192.0.2.1\n{others}"),
+        ] {
+            for connection in ["", "\nConnection: CF-Connecting-IP"] {
+                assert_eq!(
+                    site.tcp(&format!("{both}{connection}")),
+                    [expected],
+                    "{both}{connection}"
+                );
+            }
+        }
+    }
+}

@@ -225,3 +225,37 @@ fn headers_of_outer_blocks_stay_but_for_owned_names() {
     assert!(request.all("TE").is_empty());
     assert_eq!(request.body, b"abc");
 }
+
+#[test]
+fn names_that_a_backend_may_fold_are_dropped() {
+    let twins = [
+        "Clerk_Secret_Key",
+        "clerk-secret_key",
+        "CLERK_PROXY_URL",
+        "X_Forwarded_For",
+        "x_forwarded-host",
+        "X_Forwarded_Proto",
+        "CF_Connecting_IP",
+        "X_Real_IP",
+        "Proxy_Connection",
+        "Content_Length",
+        "Transfer_Encoding",
+        "Early_Data",
+    ];
+    for (lines, more) in [
+        ("underscores_in_headers on;", &[][..]),
+        ("ignore_invalid_headers off;", &["Clerk.Secret.Key", "Clerk!Secret_Key"]),
+    ] {
+        let fapi = Fapi::plain();
+        let nginx = nginx(&fapi, lines);
+        let mut headers = "X_Own: 7\r\n".to_owned();
+        twins.iter().chain(more).for_each(|name| headers.extend([name, ": 7\r\n"]));
+        let reply = nginx.send(format!(
+            "GET /__clerk/v1 HTTP/1.1\r\nHost: app.dev\r\nConnection: close\r\n{headers}\r\n"
+        ));
+        assert_eq!(reply.status, 200, "{lines}");
+        let request = fapi.only();
+        let arrived: Vec<_> = request.headers.iter().filter(|line| line.ends_with(": 7")).collect();
+        assert_eq!(arrived, ["X_Own: 7"], "{lines}");
+    }
+}

@@ -155,3 +155,56 @@ fn the_address_and_cache_key_of_a_request_with_a_mirror() {
     let address = fapi.wait_for(2)[1].one("X-Forwarded-For").to_owned();
     assert_eq!((address.as_str(), other.as_str()), ("127.0.0.1", "reply to /"));
 }
+
+/// A key by the path, which a request and its subrequests do not have in common.
+fn keys_by_path(kind: &str) -> String {
+    let values =
+        "/auth sk_live_auth; ~/m sk_live_mirror; ~/one/ sk_live_one; default sk_live_default;";
+    match kind {
+        "map" => format!("map $uri $inner {{ default $uri; }} map $inner $key {{ {values} }}"),
+        "volatile" => format!("map $uri $key {{ volatile; {values} }}"),
+        // An address by an argument.
+        _ => "geo $arg_a $key { default sk_live_default; 192.0.2.1 sk_live_one; 192.0.2.2 sk_live_auth;\n\
+              192.0.2.3 sk_live_mirror; }"
+            .to_owned(),
+    }
+}
+
+#[test]
+fn each_request_has_its_own_key() {
+    for kind in ["map", "volatile", "geo"] {
+        let fapi = Fapi::plain();
+        let nginx = started(
+            &fapi,
+            &keys_by_path(kind),
+            &r"location = /auth { internal; set $args a=192.0.2.2; BODILESS
+               clerk_proxy https://a.dev/auth secret_key=$key; }
+               location = /m { internal; set $args a=192.0.2.3; BODILESS
+               clerk_proxy https://a.dev/m secret_key=$key; }
+               location /one/ { set $kept dev; auth_request /auth; auth_request_set $said $upstream_status;
+               mirror /m; mirror_request_body off; proxy_request_buffering on; proxy_set_header X-Said $said;
+               clerk_proxy https://$kept-a.dev/one secret_key=$key; }"
+                .replace("BODILESS", "proxy_set_header Content-Length ''; proxy_pass_request_body off;"),
+        );
+        // The body comes once the mirror has evaluated all.
+        let mut stream = nginx.connect();
+        let head = "POST /one/v1?a=192.0.2.1 HTTP/1.1\r\nHost: a.dev\r\nConnection: close\r\nContent-Length: 5\r\n\r\n";
+        stream.write_all(head.as_bytes()).unwrap();
+        assert_eq!(fapi.wait_for(1)[0].one("Clerk-Secret-Key"), "sk_live_auth", "{kind}");
+        stream.write_all(b"hello").unwrap();
+        let mut bytes = Vec::new();
+        stream.read_to_end(&mut bytes).unwrap();
+        assert_eq!(Reply::parse(&bytes).status, 200, "{kind}");
+        let mut keys: Vec<_> = fapi.wait_for(3).iter().map(|r| tenant(r)[..2].join(" ")).collect();
+        keys.sort_unstable();
+        let expected = [
+            "https://a.dev/auth sk_live_auth",
+            "https://a.dev/m sk_live_mirror",
+            "https://dev-a.dev/one sk_live_one",
+        ];
+        assert_eq!(keys, expected, "{kind}");
+        let requests = fapi.requests();
+        let own = requests.iter().find(|r| tenant(r)[1] == "sk_live_one").unwrap();
+        assert_eq!(own.one("X-Said"), "200", "what others set stays");
+    }
+}

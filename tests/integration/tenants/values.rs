@@ -276,3 +276,25 @@ fn a_part_of_a_key_in_the_configuration() {
     site.refuses("key \"${arg_form}live_$arg_k\"", &get(b"/?form=sk_", b""));
     site.takes("https://a.dev", "sk_live_x", get(b"/?form=sk_&k=x", b""));
 }
+
+/// The tenants by a header, with a value for requests without it.
+const BY_HEADER: &str =
+    "map $http_x_tenant $key { default sk_live_default; one sk_live_one; two sk_live_two; }";
+
+#[test]
+fn connection_cannot_take_away_what_a_value_reads() {
+    for volatile in ["", "volatile;"] {
+        let map = BY_HEADER.replace("{ ", &format!("{{ {volatile} "));
+        let hosts = format!("map $http_x_tenant $name {{ {volatile} default other; one one; }}");
+        let line = "clerk_proxy https://$name.dev secret_key=$key; access_log off;";
+        let site = Site::new(&format!("{map} {hosts}"), line);
+        for connection in ["", "Connection: X-Tenant\r\n", "Connection: close, x-tenant, X-Own\r\n"]
+        {
+            let request =
+                [b"GET / HTTP/1.1\r\nHost: a\r\nX-Tenant: one\r\n", connection.as_bytes()];
+            let request = [&request.concat()[..], b"Connection: close\r\n\r\n"].concat();
+            site.takes("https://one.dev", "sk_live_one", request);
+        }
+        site.takes("https://other.dev", "sk_live_default", get(b"/", b"X-Own: one"));
+    }
+}
