@@ -2,7 +2,7 @@
 
 use crate::kit::assert::assert_json;
 use crate::kit::fapi::{Fapi, Request, Stream, CA};
-use crate::kit::harness::{Config, Nginx, Reply};
+use crate::kit::harness::{has, Config, Nginx, Reply};
 use crate::kit::location;
 
 const BODY: &str = "<html><!--#echo var=\"request_uri\" --></head> replace me</html>";
@@ -138,6 +138,10 @@ fn bodies_and_their_lengths_stay() {
         "slice 1k;",
         "mirror /__clerk/mirror;",
     ] {
+        // Not every build has all modules.
+        if !has(lines.split(' ').next().expect("a directive")) {
+            continue;
+        }
         let before = fapi.requests().len();
         for nginx in both(&fapi, lines, "") {
             assert_eq!(asked(&nginx), plain, "{lines}");
