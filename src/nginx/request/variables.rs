@@ -58,8 +58,11 @@ unsafe extern "C" fn get(
 ) -> ngx_int_t {
     guard::request(r, "variable", ERROR, |r| {
         let found = proxy::of(r).and_then(|proxy| VARIABLES[number].1(r, proxy));
-        // SAFETY: nginx hands a getter the value to fill.
-        fill(unsafe { &mut *value }, found)
+        let Some((data, len)) = found else { return fill(value, std::ptr::null(), NOT_FOUND) };
+        match u32::try_from(len).ok().filter(|&len| len < VALID) {
+            Some(len) => fill(value, data, len | VALID),
+            None => ERROR,
+        }
     })
 }
 
@@ -80,26 +83,24 @@ const VALID: u32 = 1 << 28;
 const NO_CACHEABLE: u32 = 1 << 29;
 const NOT_FOUND: u32 = 1 << 30;
 
-/// Fills a value; outside a location with `clerk_proxy` there is none.
-fn fill(value: &mut ngx_http_variable_value_t, found: Option<Value>) -> ngx_int_t {
-    let (data, len) = found.unwrap_or((std::ptr::null(), 0));
-    let missing = u32::from(found.is_none());
-    let Some(len) = u32::try_from(len).ok().filter(|&len| len < VALID) else { return ERROR };
-    let word = if missing == 0 { len | VALID | NO_CACHEABLE } else { NOT_FOUND | NO_CACHEABLE };
-    if cfg!(target_endian = "little") {
-        // SAFETY: the length and the flags are the first word (ngx_variable_value_t).
-        unsafe { std::ptr::from_mut(value).cast::<u32>().write(word) };
-    } else {
-        value.set_len(len);
-        value.set_escape(0);
-        value.set_no_cacheable(1);
-        value.set_valid(1 - missing);
-        value.set_not_found(missing);
+/// Fills the value that nginx hands a getter, with these flags and this length; nginx only reads what it points to.
+fn fill(value: *mut ngx_http_variable_value_t, data: *const u8, word: u32) -> ngx_int_t {
+    let (len, is_valid) = (word & (VALID - 1), u32::from(word & VALID != 0));
+    // SAFETY: the value is nginx's. The length and the flags are its first word (ngx_variable_value_t).
+    unsafe {
+        if cfg!(target_endian = "little") {
+            value.cast::<u32>().write(word | NO_CACHEABLE);
+        } else {
+            (*value).set_len(len);
+            (*value).set_escape(0);
+            (*value).set_no_cacheable(1);
+            (*value).set_valid(is_valid);
+            (*value).set_not_found(1 - is_valid);
+        }
+        (*value).data = data.cast_mut();
+        debug_assert_eq!(((*value).len(), (*value).not_found()), (len, 1 - is_valid));
+        debug_assert_eq!(((*value).valid(), (*value).no_cacheable()), (is_valid, 1));
     }
-    // nginx only reads what it points to.
-    value.data = data.cast_mut();
-    debug_assert_eq!((value.len(), value.not_found()), (len, missing));
-    debug_assert_eq!((value.valid(), value.no_cacheable()), (1 - missing, 1));
     OK
 }
 

@@ -19,12 +19,13 @@ mod with_pcre {
 
     /// A compiled expression.
     #[derive(Clone, Copy)]
-    pub struct Regex(*const ngx_http_regex_t);
+    pub struct Regex(Option<&'static ngx_http_regex_t>);
 
     impl Regex {
         /// The expression of a location.
         pub fn of(core: &ngx_http_core_loc_conf_t) -> Self {
-            Self(core.regex)
+            // SAFETY: null or an expression of the configuration, which lives as long as it.
+            Self(unsafe { core.regex.as_ref() })
         }
 
         /// The expression of a `rewrite`, if this is its code; an `if` can have an expression as well.
@@ -38,21 +39,19 @@ mod with_pcre {
                 let function = code.cast::<usize>().read();
                 let is_one = function == ngx_http_script_regex_start_code as *const () as usize;
                 let code = is_one.then(|| &*code.cast::<ngx_http_script_regex_code_t>());
-                code.filter(|code| code.test() == 0).map(|code| Self(code.regex))
+                code.filter(|code| code.test() == 0).map(|code| Self(code.regex.as_ref()))
             }
         }
 
         /// The expression as written.
         pub fn pattern(self) -> String {
-            // SAFETY: null or an expression of the configuration, which lives as long as it.
-            let name = unsafe { self.0.as_ref() }.map(|regex| regex.name);
+            let name = self.0.map(|regex| regex.name);
             String::from_utf8_lossy(name.as_ref().map_or(&[], ngx_str_t::as_bytes)).into_owned()
         }
 
         /// Whether it matches the text.
         pub fn matches(self, cf: &ngx_conf_t, text: &str) -> bool {
-            // SAFETY: null or an expression of the configuration, which lives as long as it.
-            let Some(regex) = (unsafe { self.0.as_ref() }) else { return false };
+            let Some(regex) = self.0 else { return false };
             let mut element = ngx_regex_elt_t { regex: regex.regex, name: regex.name.data };
             let mut list = ngx_array_t {
                 elts: (&raw mut element).cast(),

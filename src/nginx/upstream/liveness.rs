@@ -110,6 +110,12 @@ impl Watcher {
         }
     }
 
+    /// The request.
+    pub fn request<'a>(&self) -> &'a ngx_http_request_t {
+        // SAFETY: it lives as long as its watcher, which nginx drops with the request's pool, before any memory of that.
+        unsafe { &*self.request }
+    }
+
     /// Installs itself between the request's upstream and nginx's choice of connections.
     pub fn install(&mut self, u: &mut ngx_http_upstream_t) {
         self.get = u.peer.get.replace(get);
@@ -143,8 +149,7 @@ impl Watcher {
 
     /// Checks the connection to which a part of the request is about to be written.
     fn before_write(&mut self) {
-        // SAFETY: the request lives as long as its watcher.
-        let r = unsafe { &*self.request };
+        let r = self.request();
         let Some(u) = request::upstream(r) else { return };
         let Some(c) = Connection::of(&u.peer) else { return };
         let number = c.get().number;

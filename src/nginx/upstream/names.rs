@@ -5,21 +5,17 @@
 //! so that no request waits.
 
 use std::cell::RefCell;
-use std::ffi::c_void;
 use std::net::IpAddr;
 use std::ptr;
 use std::rc::Rc;
 
 use crate::nginx::base::clock::{is_before, now};
-use crate::nginx::base::ffi::{
-    ngx_conf_t, ngx_cycle_t, ngx_int_t, ngx_msec_t, ngx_shm_zone_t, NGX_LOG_INFO, NGX_LOG_WARN,
-};
+use crate::nginx::base::ffi::{ngx_conf_t, ngx_cycle_t, ngx_msec_t, NGX_LOG_INFO, NGX_LOG_WARN};
 use crate::nginx::base::parser::{ConfExt, Place, Stop};
-use crate::nginx::base::status::{ERROR, OK};
 use crate::nginx::base::timer::Timer;
-use crate::nginx::base::{guard, log, process};
+use crate::nginx::base::{log, process};
 use crate::nginx::upstream::lookup::{self, Answer, Lookup};
-use crate::nginx::upstream::shared_names::{Entry, Zone};
+use crate::nginx::upstream::shared_names::{Entry, Fill, Zone};
 use crate::warning::Warning;
 
 /// From one lookup of a name to the next, in milliseconds, while there are requests or no address.
@@ -109,20 +105,9 @@ impl Names {
                 })?;
             }
         }
-        this.zone = Some(Zone::ask(cf, this.hosts.len(), Some(init_zone), Rc::as_ptr(names))?);
+        this.zone = Some(Zone::ask(cf, this.hosts.len(), Rc::as_ptr(names))?);
         this.cycle = cf.cycle;
         Ok(())
-    }
-
-    fn fill(&mut self, zone: Zone<RefCell<Self>>) -> Option<()> {
-        self.entries = zone.entries(self.hosts.len())?;
-        let lock = &mut zone.lock();
-        for (host, entry) in self.hosts.iter().zip(self.entries) {
-            entry.set_addresses(lock, &host.addresses);
-            entry.set_failing(host.failing);
-            entry.set_due(now());
-        }
-        Some(())
     }
 
     /// Begins in a worker: names are looked up at once, since their addresses may come from the configuration
@@ -288,11 +273,16 @@ fn known_before_reload(cf: &ngx_conf_t, name: &str) -> Option<(Vec<IpAddr>, bool
     Some((addresses.unwrap_or_default(), old.entries[number].is_failing()))
 }
 
-unsafe extern "C" fn init_zone(zone: *mut ngx_shm_zone_t, _old: *mut c_void) -> ngx_int_t {
-    guard::process("shared memory", ERROR, || {
-        // SAFETY: nginx calls this for the zone that was asked for with it, and with the names that asked.
-        let zone = unsafe { Zone::<RefCell<Names>>::of(zone) };
-        let filled = zone.data().and_then(|names| names.borrow_mut().fill(zone));
-        filled.map_or(ERROR, |()| OK)
-    })
+impl Fill for RefCell<Names> {
+    fn fill(&self, zone: Zone<Self>) -> Option<()> {
+        let names = &mut *self.borrow_mut();
+        names.entries = zone.entries(names.hosts.len())?;
+        let lock = &mut zone.lock();
+        for (host, entry) in names.hosts.iter().zip(names.entries) {
+            entry.set_addresses(lock, &host.addresses);
+            entry.set_failing(host.failing);
+            entry.set_due(now());
+        }
+        Some(())
+    }
 }

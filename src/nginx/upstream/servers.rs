@@ -164,7 +164,6 @@ pub fn addresses(upstream: &ngx_http_upstream_srv_conf_t) -> u32 {
 
 /// What a request uses until it ends.
 struct Use {
-    request: *mut ngx_http_request_t,
     /// How many servers an earlier upstream of the request has tried, before an `error_page` led here.
     first: usize,
     followed: Option<Followed>,
@@ -177,9 +176,7 @@ struct Use {
 
 impl Drop for Use {
     fn drop(&mut self) {
-        // SAFETY: nginx drops it with the request's pool, before it frees any memory of that.
-        let r = unsafe { &*self.request };
-        if !connection_failed(r, self.first) {
+        if !connection_failed(self.watcher.request(), self.first) {
             return;
         }
         // A session may be why: nginx keeps that of a TLS 1.2 handshake before it verifies the certificate,
@@ -231,7 +228,6 @@ fn prepare(
     let tries = list.as_ref().map(|list| list.len);
     let is_implicit = matches!(peers.owner, Owner::Module(_));
     let held = Use {
-        request: r,
         first: request::states(r).len(),
         followed: peers.followed().cloned(),
         peers: is_implicit.then(|| RoundRobin::of(upstream)),

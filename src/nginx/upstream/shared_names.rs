@@ -8,12 +8,13 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
 use crate::nginx::base::ffi::{
-    ngx_conf_t, ngx_msec_t, ngx_shared_memory_add, ngx_shm_zone_init_pt, ngx_shm_zone_t,
-    ngx_shmtx_lock, ngx_shmtx_unlock, ngx_slab_calloc, ngx_slab_pool_t,
+    ngx_conf_t, ngx_int_t, ngx_msec_t, ngx_shared_memory_add, ngx_shm_zone_t, ngx_shmtx_lock,
+    ngx_shmtx_unlock, ngx_slab_calloc, ngx_slab_pool_t,
 };
 use crate::nginx::base::module::{HttpModule, Module};
 use crate::nginx::base::parser::{ConfExt, Stop, NO_MEMORY};
-use crate::nginx::base::process;
+use crate::nginx::base::status::{ERROR, OK};
+use crate::nginx::base::{guard, process};
 
 /// The most addresses that are used of one name.
 const MAX_ADDRESSES: usize = 16;
@@ -125,22 +126,31 @@ impl<T: 'static> Clone for Zone<T> {
 
 impl<T: 'static> Copy for Zone<T> {}
 
-impl<T: 'static> Zone<T> {
-    /// Asks nginx for memory for so many names. It calls `init` once it is there. The data live as long as the
-    /// configuration.
-    pub fn ask(
-        cf: &mut ngx_conf_t,
-        names: usize,
-        init: ngx_shm_zone_init_pt,
-        data: *const T,
-    ) -> Result<Self, Stop> {
+/// What a zone belongs to.
+pub trait Fill: Sized + 'static {
+    /// Fills the memory, once it is there; `None` if it is too small.
+    fn fill(&self, zone: Zone<Self>) -> Option<()>;
+}
+
+unsafe extern "C" fn init<T: Fill>(zone: *mut ngx_shm_zone_t, _old: *mut c_void) -> ngx_int_t {
+    guard::process("shared memory", ERROR, || {
+        // nginx calls this for a zone that was asked for with it, and with data of this type.
+        let zone = Zone::<T>(zone, PhantomData);
+        zone.data().and_then(|data| data.fill(zone)).map_or(ERROR, |()| OK)
+    })
+}
+
+impl<T: Fill> Zone<T> {
+    /// Asks nginx for memory for so many names. The data live as long as the configuration.
+    pub fn ask(cf: &mut ngx_conf_t, names: usize, data: *const T) -> Result<Self, Stop> {
         // No zone of a user's contains a space in its name.
         let mut name = cf.copy("clerk_proxy addresses")?;
         let size = names * size_of::<Entry>() + 16 * process::page_size();
         // SAFETY: the name lives as long as the configuration; the result is null or a zone that does.
         let zone = unsafe { ngx_shared_memory_add(cf, &raw mut name, size, tag()).as_mut() };
         let zone = zone.ok_or(NO_MEMORY)?;
-        (zone.init, zone.data) = (init, data.cast_mut().cast());
+        zone.init = Some(init::<T>);
+        zone.data = data.cast_mut().cast();
         // The old configuration's workers continue to use theirs.
         #[cfg(not(nginx_angie))]
         {
@@ -151,15 +161,6 @@ impl<T: 'static> Zone<T> {
         Ok(Self(zone, PhantomData))
     }
 
-    /// The zone that `init` is called with.
-    ///
-    /// # Safety
-    ///
-    /// The zone was asked for by `ask`, with data of this type.
-    pub unsafe fn of(zone: *mut ngx_shm_zone_t) -> Self {
-        Self(zone, PhantomData)
-    }
-
     fn get(self) -> &'static ngx_shm_zone_t {
         // SAFETY: the zone lives as long as its configuration.
         unsafe { &*self.0 }
@@ -167,7 +168,7 @@ impl<T: 'static> Zone<T> {
 
     /// The value given to `ask`.
     pub fn data(self) -> Option<&'static T> {
-        // SAFETY: promised by the callers of `ask` and `of`.
+        // SAFETY: promised by the caller of `ask`, and of the same configuration.
         unsafe { self.get().data.cast::<T>().as_ref() }
     }
 
