@@ -3,9 +3,8 @@
 use std::slice;
 
 use crate::nginx::base::ffi::{
-    ngx_conf_t, ngx_hash_key_t, ngx_http_conf_ctx_t, ngx_http_core_main_conf_t,
-    ngx_http_core_module, ngx_http_get_variable_pt, ngx_http_request_t, ngx_http_variable_t,
-    ngx_http_variable_value_t,
+    ngx_conf_t, ngx_hash_key_t, ngx_http_core_main_conf_t, ngx_http_get_variable_pt,
+    ngx_http_request_t, ngx_http_variable_t, ngx_http_variable_value_t,
 };
 use crate::nginx::base::module::Conf;
 use crate::nginx::base::plain::Plain;
@@ -22,11 +21,16 @@ impl Getter {
 
     /// That of a variable, while the configuration is read; the name is in small letters.
     pub fn of(cf: &ngx_conf_t, name: &str) -> Option<Self> {
-        let (keys, ..) = known(cf);
-        let key = keys.iter().find(|key| key.key.as_bytes() == name.as_bytes())?;
-        // SAFETY: the value of each of these keys is its variable.
-        Self::new(unsafe { (*key.value.cast::<ngx_http_variable_t>()).get_handler })
+        Self::new(find(cf, name)?.get_handler)
     }
+}
+
+/// A variable that is defined, while the configuration is read; the name is in small letters.
+pub fn find<'a>(cf: &'a ngx_conf_t, name: &str) -> Option<&'a ngx_http_variable_t> {
+    let (keys, ..) = known(cf)?;
+    let key = keys.iter().find(|key| key.key.as_bytes() == name.as_bytes())?;
+    // SAFETY: the value of each of these keys is its variable.
+    unsafe { key.value.cast::<ngx_http_variable_t>().as_ref() }
 }
 
 /// Gives a request values of its own. nginx has it share them with its subrequests, and keeps what one of them has
@@ -55,22 +59,20 @@ pub fn separate(r: &mut ngx_http_request_t, getters: &[Getter]) -> Option<()> {
 /// `ngx_http_variables_init_vars`, which says that there is no such variable, but not where it is named.
 pub fn is_defined(cf: &ngx_conf_t, name: &str) -> bool {
     let name = name.as_bytes();
-    let (keys, prefixes, indexed) = known(cf);
+    let Some((keys, prefixes, indexed)) = known(cf) else { return false };
     keys.iter().any(|key| key.key.as_bytes() == name)
         || prefixes.iter().any(|prefix| name.starts_with(prefix.name.as_bytes()))
         || indexed.iter().any(|one| one.get_handler.is_some() && one.name.as_bytes() == name)
 }
 
+type Known<'a> = (&'a [ngx_hash_key_t], &'a [ngx_http_variable_t], &'a [ngx_http_variable_t]);
+
 /// The keys of defined variables, the prefixes, and the variables that have an index.
-fn known(cf: &ngx_conf_t) -> (&[ngx_hash_key_t], &[ngx_http_variable_t], &[ngx_http_variable_t]) {
-    // SAFETY: inside `http {}` nginx keeps an `ngx_http_conf_ctx_t` in `ctx`, and the core module has its place in it.
-    // Until the variables are complete their keys are there. All three arrays have elements of these types.
+fn known(cf: &ngx_conf_t) -> Option<Known<'_>> {
+    let core = ngx_http_core_main_conf_t::of(cf)?;
+    // SAFETY: until the variables are complete their keys are there. All three arrays have elements of these types.
     unsafe {
-        let main = (*cf.ctx.cast::<ngx_http_conf_ctx_t>()).main_conf;
-        let core =
-            &*(*main.add(ngx_http_core_module.ctx_index)).cast::<ngx_http_core_main_conf_t>();
-        let keys = (*core.variables_keys).keys.as_slice::<ngx_hash_key_t>();
-        let prefixes = core.prefix_variables.as_slice::<ngx_http_variable_t>();
-        (keys, prefixes, core.variables.as_slice::<ngx_http_variable_t>())
+        let keys = core.variables_keys.as_ref()?.keys.as_slice();
+        Some((keys, core.prefix_variables.as_slice(), core.variables.as_slice()))
     }
 }

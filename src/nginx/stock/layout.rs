@@ -7,13 +7,12 @@ use std::mem::{offset_of, MaybeUninit};
 use crate::failure::Failure;
 use crate::nginx::base::ffi::{
     ngx_conf_t, ngx_connection_t, ngx_core_conf_t, ngx_create_pool, ngx_destroy_pool,
-    ngx_hash_key_t, ngx_http_conf_ctx_t, ngx_http_core_loc_conf_t, ngx_http_core_main_conf_t,
-    ngx_http_core_module, ngx_http_core_srv_conf_t, ngx_http_request_t, ngx_http_upstream_conf_t,
-    ngx_http_upstream_create, ngx_http_upstream_t, ngx_http_variable_t,
+    ngx_http_core_loc_conf_t, ngx_http_core_main_conf_t, ngx_http_core_srv_conf_t,
+    ngx_http_request_t, ngx_http_upstream_conf_t, ngx_http_upstream_create, ngx_http_upstream_t,
 };
 use crate::nginx::base::parser::{Stop, NO_MEMORY};
-use crate::nginx::base::program;
 use crate::nginx::base::status::OK;
+use crate::nginx::base::{program, variables};
 use crate::nginx::stock::directives;
 
 /// The nginx of the headers, as it names itself.
@@ -75,19 +74,9 @@ const VARIABLES: &[(&str, usize)] = &[
 
 /// Compares the fields of requests and of their upstreams, once the core module has defined its variables.
 pub fn check_requests(cf: &ngx_conf_t) -> Result<(), Stop> {
-    // SAFETY: inside `http {}` nginx keeps an `ngx_http_conf_ctx_t` in `ctx`, with a configuration of the core module.
-    // That has a list of variables, which are alive, until `http {}` ends.
-    let known = unsafe {
-        let confs = (*cf.ctx.cast::<ngx_http_conf_ctx_t>()).main_conf;
-        let core = (*confs.add(ngx_http_core_module.ctx_index)).cast::<ngx_http_core_main_conf_t>();
-        (*(*core).variables_keys).keys.as_slice::<ngx_hash_key_t>()
-    };
     for &(name, expected) in VARIABLES {
-        let variable = known.iter().find(|known| known.key.as_bytes() == name.as_bytes());
-        if let Some(variable) = variable {
-            // SAFETY: as above.
-            let found = unsafe { (*variable.value.cast::<ngx_http_variable_t>()).data };
-            compare(&format!("${name}"), found, expected)?;
+        if let Some(variable) = variables::find(cf, name) {
+            compare(&format!("${name}"), variable.data, expected)?;
         }
     }
     check_upstream(cf)
