@@ -100,6 +100,14 @@ impl Origin {
         }
     }
 
+    /// The name or the address of another machine.
+    pub fn remote_host(&self) -> Option<&str> {
+        match &self.address {
+            Address::Host { name, .. } if !self.is_local() => Some(name),
+            _ => None,
+        }
+    }
+
     /// `https` or `http`.
     pub fn scheme(&self) -> &'static str {
         if self.tls {
@@ -222,6 +230,11 @@ mod tests {
         assert!(is_local("http://localhost:81") && is_local("http://127.1.2.3"));
         assert!(is_local("http://[::1]") && is_local("http://unix:/run/f.sock"));
         assert!(!is_local("http://192.0.2.1") && !is_local("http://fapi.test"));
+        assert_eq!(
+            Origin::parse("https://fapi.test:444").unwrap().remote_host(),
+            Some("fapi.test")
+        );
+        assert_eq!(Origin::parse("https://localhost").unwrap().remote_host(), None);
     }
 
     #[test]

@@ -35,6 +35,7 @@
 //!                  client_ip           the client's address in what a CDN sends
 //!                  known_paths         paths that clerk-js and Clerk ask for
 //!                  upstream_uri        request URI ─► upstream URI
+//!                  egress              the proxy of the environment, which nginx does not use
 //!                  hop_by_hop          headers that Connection names
 //!                  public_script       what a cache may keep
 //!                  reply_head          header lines of a reply
@@ -54,6 +55,7 @@ mod client_ip;
 mod configuration_text;
 mod conflict;
 mod directive;
+mod egress;
 mod error;
 mod error_body;
 mod failure;

@@ -26,6 +26,8 @@ pub enum Warning {
     DebugLog,
     /// nginx was built without the module that keeps connections.
     NoKeepalive,
+    /// The environment names a proxy, which nginx does not connect through.
+    IgnoredProxy { server: String, variable: &'static str },
     /// A name that cannot be resolved now.
     HostNotFound { server: String, block: Option<String> },
 }
@@ -71,6 +73,12 @@ impl fmt::Display for Warning {
             Self::NoKeepalive => f.write_str(
                 "each request of \"clerk_proxy\" makes a connection of its own, since this nginx was built \
                  without ngx_http_upstream_keepalive_module, build it with that",
+            ),
+            Self::IgnoredProxy { server, variable } => write!(
+                f,
+                "\"clerk_proxy\" connects to \"{}\" itself and not through the proxy of environment variable \
+                 \"{variable}\", write \"upstream=\" with a tunnel through it, or name the host in \"no_proxy\"",
+                shown(server)
             ),
             Self::HostNotFound { server, block } => write!(
                 f,

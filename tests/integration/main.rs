@@ -7,6 +7,7 @@
 mod kit {
     pub mod assert;
     pub mod c;
+    pub mod connect_proxy;
     pub mod dns_server;
     pub mod documents;
     pub mod domains;

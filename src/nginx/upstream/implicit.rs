@@ -7,10 +7,14 @@ use std::ffi::CStr;
 use std::num::NonZeroU16;
 use std::rc::Rc;
 
+use zeroize::Zeroizing;
+
 use crate::conflict::Conflict;
 use crate::directive::Effective;
+use crate::egress;
 use crate::failure::Failure;
 use crate::frontend_api::Origin;
+use crate::nginx::base::environment;
 use crate::nginx::base::ffi::ngx_conf_t;
 use crate::nginx::base::parser::{ConfExt, Place, Stop};
 use crate::nginx::stock::connection_settings::{is_verified, Content};
@@ -29,6 +33,13 @@ const KEEPALIVE_MODULE: &CStr = c"ngx_http_upstream_keepalive_module";
 /// Whether nginx was built with the module that keeps connections.
 pub fn keeps_connections(cf: &ngx_conf_t) -> bool {
     directives::exists(cf, KEEPALIVE_MODULE, "keepalive")
+}
+
+/// The variable of the environment that names a proxy for connections to this origin.
+fn ignored_proxy(origin: &Origin) -> Option<&'static str> {
+    let host = origin.tls.then(|| origin.remote_host()).flatten()?;
+    let text = |value: Zeroizing<Vec<u8>>| String::from_utf8(value.to_vec()).ok();
+    egress::ignored_proxy(host, |name| environment::get(name).and_then(text))
 }
 
 /// The upstreams of one configuration.
@@ -140,6 +151,9 @@ impl Upstreams {
         }
         if !keeps_connections(cf) {
             cf.warn(&Warning::NoKeepalive);
+        }
+        if let Some(variable) = ignored_proxy(origin) {
+            cf.warn(&Warning::IgnoredProxy { server: key.server.clone(), variable });
         }
         text.push('}');
         cf.at(place, &text, |cf| {

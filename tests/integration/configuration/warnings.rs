@@ -245,3 +245,34 @@ fn several_faults_are_several_lines() {
         "{printed}"
     );
 }
+
+/// Whoever sets it for nginx takes it for effective. What it names can be a secret.
+#[test]
+fn a_proxy_of_the_environment() {
+    const PROXY: &str = "http://user:secret@proxy.example:3128";
+    let line = |origin: &str| {
+        location(&format!(
+            "clerk_proxy https://app.dev/__clerk secret_key=%KEY% upstream={origin};"
+        ))
+    };
+    let text = |variable: &str| {
+        format!(
+            "\"clerk_proxy\" connects to \"192.0.2.1:443\" itself and not through the proxy of environment variable \
+             \"{variable}\", write \"upstream=\" with a tunnel through it, or name the host in \"no_proxy\""
+        )
+    };
+    for variable in ["https_proxy", "HTTPS_PROXY"] {
+        let config = line("https://192.0.2.1").env(variable, PROXY);
+        warn(&config, &[(5, &text(variable))]);
+        warn(&line("https://192.0.2.1").env(variable, PROXY).env("no_proxy", "192.0.2.1"), &[]);
+        warn(&line("https://127.0.0.1:1").env(variable, PROXY), &[]);
+        let block = line("https://tunnel").http("upstream tunnel { server 127.0.0.1:1; }");
+        warn(&block.env(variable, PROXY), &[]);
+    }
+    // Two locations with one upstream.
+    let two = "location /__clerk/ { LINE } location /__clerk/v1/ { LINE }".replace(
+        "LINE",
+        "clerk_proxy https://app.dev/__clerk secret_key=%KEY% upstream=https://192.0.2.1;",
+    );
+    warn(&Config::server(&two).env("https_proxy", PROXY), &[(4, &text("https_proxy"))]);
+}

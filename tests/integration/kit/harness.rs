@@ -326,7 +326,10 @@ impl Config {
         if prints("-h").contains("-e filename") {
             command.args(["-e", "logs/error.log"]);
         }
-        command.env_remove("CLERK_SECRET_KEY").envs(self.env.iter().cloned());
+        for name in ["CLERK_SECRET_KEY", "https_proxy", "HTTPS_PROXY"] {
+            command.env_remove(name);
+        }
+        command.envs(self.env.iter().cloned());
         command
     }
 

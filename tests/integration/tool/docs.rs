@@ -2,12 +2,15 @@
 //! for caches do what the documents say of them.
 
 use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::process::{Child, Command};
 
 use crate::kit::assert::assert_json;
+use crate::kit::connect_proxy::ConnectProxy;
 use crate::kit::documents::{block, blocks, page, PAGES};
 use crate::kit::domains::{ask, tenant};
 use crate::kit::fapi::{json, Fapi, CA};
-use crate::kit::harness::{has, Config, Nginx, KEY};
+use crate::kit::harness::{free_port, has, Config, Nginx, KEY};
 
 const SNIPPET: &str = include_str!("../../../nginx/clerk-proxy.conf");
 
@@ -109,6 +112,75 @@ fn a_block_of_the_users_own() {
     assert_eq!(request.one("Host"), "frontend-api.clerk.dev");
     assert_eq!(request.sni.as_deref(), Some("frontend-api.clerk.dev"));
     assert_eq!(request.one("Clerk-Secret-Key"), KEY);
+}
+
+/// The tunnel of the guide, as its unit starts it.
+struct Tunnel {
+    child: Child,
+    port: u16,
+}
+
+impl Tunnel {
+    fn start(proxy: &ConnectProxy) -> Self {
+        let port = free_port();
+        let mut commands =
+            block("ini", "socat").lines().filter_map(|line| line.strip_prefix("ExecStart="));
+        let command =
+            commands.next().expect("a command").replace("LISTEN:8443", &format!("LISTEN:{port}"));
+        let command = command.replace("proxy.example", "127.0.0.1");
+        let command = command.replace("proxyport=3128", &format!("proxyport={}", proxy.port));
+        let (program, arguments) = command.split_once(' ').expect("arguments");
+        let child = Command::new(program).args(arguments.split(' ')).spawn().expect("socat runs");
+        Self { child, port }
+    }
+}
+
+impl Drop for Tunnel {
+    fn drop(&mut self) {
+        self.child.kill().expect("it runs");
+        self.child.wait().expect("a child");
+    }
+}
+
+#[test]
+fn through_an_http_proxy() {
+    let reply = || json(200, "", r#"{"ok":true}"#);
+    let clerk = Fapi::answering(Some(CA.server(&["frontend-api.clerk.dev"])), reply());
+    let impostor = Fapi::answering(Some(CA.server(&["proxy.example"])), reply());
+    for (to, said) in [
+        (Some(clerk.port), ""),
+        (Some(impostor.port), "upstream SSL certificate does not match \"frontend-api.clerk.dev\""),
+        (None, "peer closed connection in SSL handshake"),
+    ] {
+        let proxy = ConnectProxy::start(to);
+        let tunnel = Tunnel::start(&proxy);
+        let block = block("nginx", "upstream=https://clerk_tunnel");
+        let config =
+            config(&block.replace("127.0.0.1:8443", &format!("127.0.0.1:{}", tunnel.port)));
+        let ca = config.folder.path().join("ca.pem");
+        let mut nginx = config.env("SSL_CERT_FILE", &ca.to_string_lossy()).start();
+        nginx.until("socat listens", |_| TcpStream::connect(("127.0.0.1", tunnel.port)).is_ok());
+        if said.is_empty() {
+            let replies = [(); 3].map(|()| nginx.get("/__clerk/v1").status);
+            assert_eq!(replies, [200; 3]);
+        } else {
+            assert_json(&nginx.get("/__clerk/v1"), 502, "proxy_request_failed");
+            assert!(nginx.error_log().contains(said), "{}", nginx.error_log());
+        }
+        let asked = proxy.asked();
+        assert!(!asked.is_empty());
+        assert!(asked
+            .iter()
+            .all(|line| line.starts_with("CONNECT frontend-api.clerk.dev:443 HTTP/1.")));
+    }
+    let requests = clerk.requests();
+    assert_eq!((requests.len(), impostor.requests().len()), (3, 0));
+    for request in requests {
+        assert_eq!(request.one("Host"), "frontend-api.clerk.dev");
+        assert_eq!(request.sni.as_deref(), Some("frontend-api.clerk.dev"));
+        assert_eq!(request.one("Clerk-Secret-Key"), KEY);
+        assert_eq!(request.connection, clerk.requests()[0].connection, "it is used again");
+    }
 }
 
 #[test]
