@@ -38,6 +38,7 @@
 //!                  egress              the proxy of the environment, which nginx does not use
 //!                  hop_by_hop          headers that Connection names
 //!                  public_script       what a cache may keep
+//!                  script_request      what of a request a cache asks with
 //!                  reply_head          header lines of a reply
 //!                  interim             replies before the reply (1xx)
 //!                  error_body          JSON for errors that nginx makes itself
@@ -75,6 +76,7 @@ mod redirects;
 mod reply_head;
 mod reply_headers;
 mod request_headers;
+mod script_request;
 mod secret_key;
 mod shown;
 mod upstream_uri;

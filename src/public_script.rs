@@ -1,8 +1,13 @@
 //! What a cache may keep: scripts below `/npm/`, which are the same for everybody.
 
-/// Whether a request header asks for a reply for a single user. It is dropped from requests for scripts.
+/// Whether a request header asks for a reply for a single user.
 pub fn is_personal(name: &[u8]) -> bool {
     [&b"Authorization"[..], b"Cookie"].iter().any(|other| other.eq_ignore_ascii_case(name))
+}
+
+/// Whether the reply is one that the next client gets as well, and not a failure of this request.
+pub fn is_lasting(status: usize) -> bool {
+    matches!(status, 200 | 301 | 302 | 307 | 308)
 }
 
 /// Whether the URI, as the Frontend API gets it, is that of a script: below `/npm/`, without a query, and in
@@ -22,7 +27,7 @@ pub fn may_be_kept<'a>(
     stays: bool,
     headers: impl Iterator<Item = (&'a [u8], &'a [u8])>,
 ) -> bool {
-    if !(status == 200 || matches!(status, 301 | 302 | 307 | 308) && stays) {
+    if !is_lasting(status) || status != 200 && !stays {
         return false;
     }
     let (mut encoded, mut vary) = (false, Vec::new());

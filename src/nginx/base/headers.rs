@@ -84,9 +84,17 @@ pub fn drop_from_request(
     if !pairs(&r.headers_in.headers).any(|(name, value)| is_meant(name, value)) {
         return Some(());
     }
+    keep_in_request(r, |one| !is_meant(one.key.as_bytes(), one.value.as_bytes()))
+}
+
+/// Keeps some of the request headers, as they are or changed.
+pub fn keep_in_request(
+    r: &mut ngx_http_request_t,
+    mut stays: impl FnMut(&mut ngx_table_elt_t) -> bool,
+) -> Option<()> {
     let count = parts(&r.headers_in.headers).map(<[_]>::len).sum::<usize>();
     let all = parts(&r.headers_in.headers).flatten().copied();
-    let all = all.filter(|one| !is_meant(one.key.as_bytes(), one.value.as_bytes()));
+    let all = all.filter_map(|mut one| stays(&mut one).then_some(one));
     // There must be room: nginx and other modules add to the list.
     let room = count.max(1);
     let kept = Pool::from(&*r).fill(room, all)?;

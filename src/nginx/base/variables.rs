@@ -3,8 +3,8 @@
 use std::slice;
 
 use crate::nginx::base::ffi::{
-    ngx_conf_t, ngx_hash_key_t, ngx_http_core_main_conf_t, ngx_http_get_variable_pt,
-    ngx_http_request_t, ngx_http_variable_t, ngx_http_variable_value_t,
+    ngx_conf_t, ngx_hash_key_t, ngx_http_core_main_conf_t, ngx_http_get_indexed_variable,
+    ngx_http_get_variable_pt, ngx_http_request_t, ngx_http_variable_t, ngx_http_variable_value_t,
 };
 use crate::nginx::base::module::Conf;
 use crate::nginx::base::plain::Plain;
@@ -33,15 +33,30 @@ pub fn find<'a>(cf: &'a ngx_conf_t, name: &str) -> Option<&'a ngx_http_variable_
     unsafe { key.value.cast::<ngx_http_variable_t>().as_ref() }
 }
 
+/// Has nginx keep the values of request headers that the configuration reads, before the headers are dropped.
+pub fn keep_headers(r: &mut ngx_http_request_t) -> Option<()> {
+    for (number, variable) in defined(r)?.iter().enumerate() {
+        if variable.name.as_bytes().starts_with(b"http_") {
+            // SAFETY: it is the index of a variable.
+            unsafe { ngx_http_get_indexed_variable(r, number) };
+        }
+    }
+    Some(())
+}
+
+/// The variables with an index.
+fn defined(r: &ngx_http_request_t) -> Option<&'static [ngx_http_variable_t]> {
+    let main = ngx_http_core_main_conf_t::of(r)?;
+    // SAFETY: the list has such elements.
+    Some(unsafe { main.variables.as_slice() })
+}
+
 /// Gives a request values of its own. nginx has it share them with its subrequests, and keeps what one of them has
 /// worked out. What `getters` work out is worked out again for this request. `None` without memory.
 pub fn separate(r: &mut ngx_http_request_t, getters: &[Getter]) -> Option<()> {
-    let main = ngx_http_core_main_conf_t::of(&*r)?;
-    // SAFETY: the list has such elements, and a request has a value for each.
-    let (defined, shared) = unsafe {
-        let defined = main.variables.as_slice::<ngx_http_variable_t>();
-        (defined, slice::from_raw_parts(r.variables, defined.len()))
-    };
+    let defined = defined(r)?;
+    // SAFETY: a request has a value for each of them.
+    let shared = unsafe { slice::from_raw_parts(r.variables, defined.len()) };
     let values = defined.iter().zip(shared).map(|(variable, value)| {
         let getter = Getter::new(variable.get_handler);
         let again = getter.is_some_and(|getter| getters.contains(&getter));

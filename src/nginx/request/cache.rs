@@ -10,12 +10,13 @@ use crate::nginx::base::ffi::{
     NGX_HTTP_INTERNAL_SERVER_ERROR,
 };
 use crate::nginx::base::pool::Pool;
-use crate::nginx::base::{cached, clock, guard, headers, request};
+use crate::nginx::base::{cached, clock, guard, headers, request, variables};
 use crate::nginx::request::notes::{note, noted, Note};
 use crate::nginx::request::passing::hash;
 use crate::nginx::request::proxy::{self, Cache, Proxy};
 use crate::nginx::request::uri;
-use crate::public_script::{age_of, is_personal, is_public_script, may_be_kept, past};
+use crate::public_script::{age_of, is_lasting, is_public_script, may_be_kept, past};
+use crate::script_request::{said_for_script, Encodings, Said};
 use crate::upstream_uri::UpstreamUri;
 
 const SERVER_ERROR: ngx_int_t = NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t;
@@ -26,10 +27,25 @@ pub unsafe extern "C" fn handler(r: *mut ngx_http_request_t) -> ngx_int_t {
         let proxy = proxy::of(r).ok_or(SERVER_ERROR)?;
         let cache = proxy.cache.as_ref().ok_or(SERVER_ERROR)?;
         if is_for_cache(r, proxy, cache) {
-            headers::drop_from_request(r, |name, _| is_personal(name)).ok_or(SERVER_ERROR)?;
+            reduce(r).ok_or(SERVER_ERROR)?;
             note(r, Note::PublicScript);
         }
         Ok(cache.next)
+    })
+}
+
+/// Leaves of a request what the next client's would say as well. `None` without memory.
+fn reduce(r: &mut ngx_http_request_t) -> Option<()> {
+    // Logs and lines such as "proxy_no_cache $http_x" read them later.
+    variables::keep_headers(r)?;
+    let mut encodings = Some(Encodings::of(headers::pairs(&r.headers_in.headers)));
+    headers::keep_in_request(r, |one| match said_for_script(one.key.as_bytes(), &mut encodings) {
+        Said::Unchanged => true,
+        Said::Instead(value) => {
+            one.value = headers::fixed(value);
+            true
+        }
+        Said::Nothing => false,
     })
 }
 
@@ -79,8 +95,11 @@ pub fn must_not_keep(r: &mut ngx_http_request_t, proxy: &Proxy) -> bool {
 pub fn note_reply(r: &mut ngx_http_request_t, proxy: &Proxy) {
     let Some(cache) = &proxy.cache else { return };
     let unwanted = must_not_keep(r, proxy) || cached::until(r) == Some(0);
-    // Not if the cache has an older reply, which may still be used.
-    if !unwanted || !request::upstream(r).is_some_and(|upstream| cached::is_miss(upstream)) {
+    // Not if the cache has an older reply, which may still be used, and not because one request failed.
+    let says_so = |upstream: &mut ngx_http_upstream_t| {
+        cached::is_miss(upstream) && is_lasting(upstream.headers_in.status_n)
+    };
+    if !unwanted || !request::upstream(r).is_some_and(says_so) {
         return;
     }
     let tenant = hash(cache.scripts.value(r));

@@ -15,7 +15,7 @@ pub enum Note {
     PathMismatch,
     /// The request comes by the `error_page` of another location, with a status that the reply will get.
     ByErrorPage,
-    /// The request is for a public script, and its personal headers were dropped.
+    /// The request is for a public script, and says nothing of its client.
     PublicScript,
     /// Our error body was sent in place of nginx's.
     BodySent,

@@ -385,14 +385,16 @@ fn lines_of_the_user_that_would_undo_it() {
 #[test]
 fn lines_of_the_user_that_keep_less() {
     let fapi = numbering(PUBLIC);
-    let lines = "proxy_cache c; proxy_no_cache $arg_x $http_x; proxy_cache_bypass $http_y;";
-    let nginx = with_lines(&fapi, "", lines).start();
-    assert!(!is_kept(&nginx, SCRIPT, "X: 1\r\n"));
+    let lines = "proxy_cache c; proxy_no_cache $arg_x $http_x; proxy_cache_bypass $http_y; access_log logs/x.log x;";
+    let mut nginx = with_lines(&fapi, "log_format x '$http_x_logged';", lines).start();
+    assert!(!is_kept(&nginx, SCRIPT, "X: 1\r\nX-Logged: logged\r\n"));
     assert!(is_kept(&nginx, "/npm/x.js", ""));
     let before = get(&nginx, "/npm/x.js").text();
     let fresh = request(&nginx, "GET", "/npm/x.js", "Y: 1\r\n").text();
     assert_ne!(before, fresh);
     assert_eq!(get(&nginx, "/npm/x.js").text(), fresh, "what was fetched anew is kept");
+    nginx.stop();
+    assert!(nginx.config.folder.read("logs/x.log").starts_with("logged\nlogged\n-\n"));
 }
 
 #[test]
@@ -433,7 +435,7 @@ fn each_encoding_is_kept_on_its_own() {
     });
     let nginx = nginx(&fapi);
     for _ in 0..2 {
-        for (number, accepted) in ["gzip, br", "gzip", "identity", ""].into_iter().enumerate() {
+        for (number, accepted) in [(0, "gzip, br"), (1, "gzip"), (2, "identity"), (2, "")] {
             let headers = match accepted {
                 "" => String::new(),
                 _ => format!("Accept-Encoding: {accepted}\r\n"),
@@ -448,7 +450,7 @@ fn each_encoding_is_kept_on_its_own() {
             assert_eq!(reply.text(), number.to_string(), "{accepted}");
         }
     }
-    assert_eq!(fapi.requests().len(), 4);
+    assert_eq!(fapi.requests().len(), 3);
 }
 
 #[test]
@@ -739,4 +741,69 @@ fn what_was_nearly_too_old_is_asked_for_again() {
     let mut nginx = nginx(&fapi);
     get(&nginx, SCRIPT);
     nginx.until("the script is asked for again", |nginx| get(nginx, SCRIPT).text() != "0");
+}
+
+/// What a client may say besides, in lines.
+const SAID: &str = "Accept: text/html\r\nAccept-Language: de\r\nForwarded: host=evil\r\nX-Original-URL: /v1\r\n\
+    X-Rewrite-URL: /v1\r\nX-HTTP-Method-Override: POST\r\nX-Forwarded-Host: evil\r\nX-Forwarded-Port: 1\r\n\
+    X-Forwarded-Scheme: http\r\nX-Own: 1\r\nReferer: http://evil\r\nSec-Fetch-Mode: cors\r\nCache-Control: no-cache\r\n\
+    Pragma: x\r\nVia: 1.1 evil\r\nPriority: u=1\r\nX_Own: 1\r\nUser-Agent: evil\r\nCookie: a=b\r\n\
+    Accept-Encoding: evil\r\nRange: bytes=0-0\r\nIf-None-Match: \"x\"\r\nContent-Type: a/b\r\nTE: trailers\r\n";
+
+#[test]
+fn no_client_has_a_say_in_what_others_get() {
+    // The body is all that arrives.
+    let fapi = Fapi::start(None, |request, stream| {
+        let mut lines = request.headers.clone();
+        lines.sort_unstable();
+        stream.write_all(json(200, PUBLIC, &lines.join("|")).as_bytes()).is_ok()
+    });
+    let nginx = with_lines(&fapi, "underscores_in_headers on;", "proxy_cache c;").start();
+    let agent = "User-Agent: curl\r\n";
+    let plain = request(&nginx, "GET", "/npm/plain", agent).text();
+    let range = "Range: bytes=0-0\r\n";
+    request(&nginx, "GET", "/npm/said", SAID);
+    assert_eq!(request(&nginx, "GET", "/npm/said", agent).text(), plain);
+    assert!(plain.contains("User-Agent: Mozilla/5.0 (compatible;"), "{plain}");
+    // All of it arrives where nothing is kept, but for what ends here.
+    let other = request(&nginx, "GET", "/v1/client", &SAID.replace(range, "")).text();
+    for line in
+        ["Accept-Language: de", "X-Own: 1", "X_Own: 1", "User-Agent: evil", "Accept-Encoding: evil"]
+    {
+        assert!(other.contains(line) && !plain.contains(line), "{line} in {other}");
+    }
+}
+
+#[test]
+fn spellings_of_encodings_are_no_copies() {
+    let fapi =
+        numbering(&format!("{PUBLIC}Vary: Accept-Encoding, Accept-Language, User-Agent\r\n"));
+    let nginx = nginx(&fapi);
+    for number in 0..40 {
+        let both = if number % 2 == 0 { "br, gzip" } else { "gzip, br" };
+        let headers = format!(
+            "Accept-Encoding: {both}, x{number};q=0.{number}\r\nAccept-Language: {number}\r\n"
+        );
+        let reply = request(&nginx, "GET", SCRIPT, &format!("{headers}User-Agent: {number}\r\n"));
+        assert_eq!(reply.text(), "0", "{number}");
+    }
+    assert_eq!(fapi.only().one("Accept-Encoding"), "br, gzip");
+}
+
+#[test]
+fn one_failure_does_not_switch_the_cache_off() {
+    let fails = Arc::new(AtomicUsize::new(0));
+    let status = Arc::clone(&fails);
+    let fapi = numbering_by(move |_| match status.load(Ordering::Relaxed) {
+        0 => (200, PUBLIC.to_owned()),
+        status => (u16::try_from(status).unwrap(), String::new()),
+    });
+    let nginx = nginx(&fapi);
+    for status in [400, 403, 404, 429, 500, 503, 206] {
+        let target = format!("/npm/{status}");
+        fails.store(status, Ordering::Relaxed);
+        assert_eq!(usize::from(get(&nginx, &target).status), status);
+        fails.store(0, Ordering::Relaxed);
+        assert!(is_kept(&nginx, &target, ""), "{status}");
+    }
 }
