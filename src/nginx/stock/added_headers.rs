@@ -72,7 +72,10 @@ impl Stock {
         let all: Vec<_> = lines(mine).iter().chain(meant).copied().collect();
         let to = Pool::from(&*cf).array(&all).ok_or(NO_MEMORY)?;
         self.put(level, name, ptr::from_mut(to) as usize);
-        self.put(level, inherit, OFF);
+        if inherits == MERGE {
+            // Not `off`, which blocks inside would inherit: they inherit this list.
+            self.put(level, inherit, ON);
+        }
         Ok(())
     }
 
