@@ -451,8 +451,9 @@ fn direct(nginx: &mut Nginx, world: &World, time: Duration, seed: u64) -> [Footp
         world.count(&format!("(stand-in: {fault:?})"));
         let forgets = fault == Fault::Forgotten && network::is_own();
         if forgets {
-            *world.forgotten.lock().unwrap() = Some(Instant::now());
             network::forget(world.stand_in.port);
+            // Connections that were there some milliseconds ago are forgotten, too.
+            *world.forgotten.lock().unwrap() = Some(Instant::now());
         }
         thread::sleep(Duration::from_millis(100 + chance.below(500)));
         if forgets {
