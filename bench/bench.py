@@ -116,7 +116,7 @@ LOADS = {
 def part_load(kind):
     def part(world, report, short):
         what, base, limit = LOADS[kind]
-        results = load.measure(world, kind, 3 if short else 5, SOME if short else None)
+        results = load.measure(world, kind, 2 if short else 5, SOME if short else None)
         rows = []
         for name, result in results.items():
             if result.why_not:
@@ -219,7 +219,7 @@ def part_slow(world, report, short):
 
 
 def part_away(world, report, short):
-    found = uploads.measure(world, 1 if short else 3, SOME if short else None)
+    found = uploads.measure(world, 1 if short else 3, (OURS,) if short else None)
     cases = list(found[OURS])
     report.table(
         "Uploads of a client that is 100 ms away, seconds",
@@ -246,7 +246,7 @@ FIRST |= {"two": "2 calls after a page's script", "three": "3 calls after those"
 
 
 def part_first(world, report, short):
-    trip, results = first.measure(world, 2 if short else 3, not short, SOME if short else None)
+    trip, results = first.measure(world, 1 if short else 3, not short, SOME if short else None)
     cases = ("start", "reload", "idle", "parallel", "script", "two", "three")
     rows = []
     for name, result in results.items():
