@@ -143,13 +143,12 @@ fn one_of_two_addresses_is_dead() {
     while let Ok(stream) = TcpStream::connect_timeout(&dead, Duration::from_millis(100)) {
         queue.push(stream);
     }
-    let config = config(&format!("http://fapi.test:{port}"), "clerk_proxy_warm 1;", ";");
+    let patient = "; proxy_connect_timeout 1h;";
+    let config = config(&format!("http://fapi.test:{port}"), "clerk_proxy_warm 1;", patient);
     let mut nginx = private_etc(config, &resolv_conf(net.ip(53))).start();
     for round in 1..=8 {
-        let start = Instant::now();
         nginx.until("a connection is ready", |nginx| ready(nginx) == round);
         assert_eq!(nginx.get("/__clerk/v1").status, 200);
-        assert!(start.elapsed() < Duration::from_millis(1_500), "{:?}", start.elapsed());
         nginx.reload();
     }
     assert!(!nginx.error_log().contains("can be kept ready"));
