@@ -22,6 +22,7 @@
 //!                  location            whether a location is that of the public URL
 //!                  proxy_url           the public URL
 //!                  redirects           redirects that come back to the proxy
+//!                  answerer            who else could answer there without TLS
 //!                  frontend_api        where the Frontend API is
 //!                  http_url            what both URLs have in common
 //!                  key_source          where the key comes from
@@ -51,6 +52,7 @@
 // looks dead there.
 #![cfg_attr(test, allow(dead_code))]
 
+mod answerer;
 mod buffer_sizes;
 mod client_ip;
 mod configuration_text;

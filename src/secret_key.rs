@@ -126,6 +126,10 @@ pub enum KeyRisk {
     Development,
     /// Every user can read the file with this path.
     ReadableFile(String),
+    /// Every user can write to the file with this path.
+    WritableFile(String),
+    /// Every user can put another file in place of it, in this folder.
+    WritableFolder(String),
     /// Every user can read the configuration file that it stands in.
     ReadableConfiguration,
 }
@@ -141,6 +145,16 @@ impl fmt::Display for KeyRisk {
                 f,
                 "can be read by every user of this machine, run \"chmod 600 {}\"",
                 shown(path)
+            ),
+            Self::WritableFile(path) => write!(
+                f,
+                "can be changed by every user of this machine, run \"chmod 600 {}\"",
+                shown(path)
+            ),
+            Self::WritableFolder(folder) => write!(
+                f,
+                "can be replaced by every user of this machine, run \"chmod o-w {}\"",
+                shown(folder)
             ),
             Self::ReadableConfiguration => f.write_str(
                 "is in a file that every user of this machine can read, put the key into a file of mode 600 \

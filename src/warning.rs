@@ -4,6 +4,7 @@
 
 use std::fmt;
 
+use crate::answerer::Answerer;
 use crate::secret_key::KeyRisk;
 use crate::shown::shown;
 
@@ -20,8 +21,8 @@ pub enum Warning {
     Nowhere { url: String, location: String, better: String },
     /// The server is not verified.
     Unverified,
-    /// Connections to another machine without TLS.
-    PlainUpstream { server: String },
+    /// Connections without TLS to where others can read or answer.
+    PlainUpstream { server: String, answerer: Answerer },
     /// Request headers are logged.
     DebugLog,
     /// nginx was built without the module that keeps connections.
@@ -61,10 +62,11 @@ impl fmt::Display for Warning {
                 "\"proxy_ssl_verify off\" beside \"clerk_proxy\" sends the secret key to whoever answers, \
                  write \"proxy_ssl_trusted_certificate\" with the CA of that server",
             ),
-            Self::PlainUpstream { server } => write!(
+            Self::PlainUpstream { server, answerer } => write!(
                 f,
-                "upstream \"http://{}\" of \"clerk_proxy\" gets the secret key without TLS, write \"https://\"",
-                shown(server)
+                "upstream \"http://{}\" of \"clerk_proxy\" gets the secret key without TLS, {}",
+                shown(server),
+                answerer.advice()
             ),
             Self::DebugLog => f.write_str(
                 "\"error_log\" at level \"debug\" shows the secret key of \"clerk_proxy\" in this nginx, \

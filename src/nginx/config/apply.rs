@@ -13,7 +13,7 @@ use crate::neighbour::Neighbour;
 use crate::nginx::base::expression::Expression;
 use crate::nginx::base::ffi::{ngx_conf_t, ngx_http_err_page_t, ngx_http_handler_pt};
 use crate::nginx::base::guard;
-use crate::nginx::base::parser::{ConfExt, Place, Stop, NO_MEMORY};
+use crate::nginx::base::parser::{Place, Stop, NO_MEMORY};
 use crate::nginx::base::pool::Pool;
 use crate::nginx::base::variables::Getter;
 use crate::nginx::config::{cache_rules, citation};
@@ -187,8 +187,8 @@ impl Block<'_> {
         if origin.tls && !verified {
             citation::warn(cf, place, near, ("proxy_ssl_verify off", false), &Warning::Unverified);
         }
-        if !origin.tls && !in_block && !origin.is_local() {
-            cf.warn(&Warning::PlainUpstream { server: origin.server() });
+        if !origin.tls {
+            self.warn_of_answerers(cf, in_block);
         }
     }
 

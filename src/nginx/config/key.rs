@@ -1,7 +1,6 @@
 //! Reads the secret key. The process that does this is the one that reads the configuration: the master.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use zeroize::Zeroizing;
@@ -12,7 +11,7 @@ use crate::nginx::base::environment;
 use crate::nginx::base::ffi::ngx_conf_t;
 use crate::nginx::base::parser::{ConfExt, Stop};
 use crate::nginx::base::process;
-use crate::nginx::config::named;
+use crate::nginx::config::{exposure, named};
 use crate::secret_key::{KeyFault, KeyRisk, SecretKey, DEFAULT_VARIABLE};
 use crate::warning::Warning;
 
@@ -44,17 +43,15 @@ pub fn read(cf: &mut ngx_conf_t, directive: &'static str, source: &Source) -> Re
         }
     };
     let key = bytes.and_then(|bytes| SecretKey::parse(&bytes)).map_err(error)?;
-    let readable = match source {
-        Source::Literal(_) if all_can_read(cf.place().path()) => {
-            Some(KeyRisk::ReadableConfiguration)
+    let [exposed, replaced] = match source {
+        Source::Literal(_) if all_can(READ, cf.place().path()) => {
+            [Some(KeyRisk::ReadableConfiguration), None]
         }
-        Source::File(path) if all_can_read(Path::new(path)) => {
-            Some(KeyRisk::ReadableFile(path.clone()))
-        }
-        _ => None,
+        Source::File(path) => of_file(path),
+        _ => [None, None],
     };
     let development = key.is_of_development().then_some(KeyRisk::Development);
-    for risk in readable.into_iter().chain(development) {
+    for risk in exposed.into_iter().chain(replaced).chain(development) {
         cf.warn(&Warning::Key { directive, source: source.to_string(), risk });
     }
     Ok(Key::Known(key))
@@ -82,6 +79,21 @@ fn words(error: &std::io::Error) -> String {
     }
 }
 
-fn all_can_read(file: &Path) -> bool {
-    fs::metadata(file).is_ok_and(|data| data.is_file() && data.permissions().mode() & 0o004 != 0)
+const READ: u32 = 0o004;
+const WRITE: u32 = 0o002;
+
+/// What others can do with a file, and with its folder.
+fn of_file(path: &str) -> [Option<KeyRisk>; 2] {
+    let file = Path::new(path);
+    let exposed = if all_can(READ, file) {
+        Some(KeyRisk::ReadableFile(path.to_owned()))
+    } else {
+        all_can(WRITE, file).then(|| KeyRisk::WritableFile(path.to_owned()))
+    };
+    let folder = exposure::open_folder(file);
+    [exposed, folder.map(|folder| KeyRisk::WritableFolder(folder.display().to_string()))]
+}
+
+fn all_can(permission: u32, file: &Path) -> bool {
+    file.is_file() && exposure::mode(file) & permission != 0
 }

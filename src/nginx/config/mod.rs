@@ -7,6 +7,7 @@ pub mod ca_bundle;
 pub mod cache_rules;
 pub mod citation;
 pub mod earlier;
+pub mod exposure;
 pub mod headers;
 pub mod key;
 pub mod lines;

@@ -1,9 +1,11 @@
 //! The `upstream {}` blocks of a configuration, the user's and the implicit ones.
 
+use std::slice;
+
 use crate::frontend_api::Origin;
 use crate::nginx::base::ffi::{
-    ngx_conf_t, ngx_http_upstream_main_conf_t, ngx_http_upstream_srv_conf_t,
-    NGX_HTTP_UPSTREAM_CREATE,
+    ngx_conf_t, ngx_http_upstream_main_conf_t, ngx_http_upstream_server_t,
+    ngx_http_upstream_srv_conf_t, NGX_HTTP_UPSTREAM_CREATE,
 };
 use crate::nginx::base::module::{Conf, HasConfs};
 use crate::nginx::upstream::servers::{Owner, Peers, SrvConf};
@@ -53,6 +55,20 @@ pub fn is_block(cf: &ngx_conf_t, origin: &Origin) -> bool {
     all(cf).any(|block| {
         block.get().flags & NGX_HTTP_UPSTREAM_CREATE as usize != 0 && block.is_named(name)
     })
+}
+
+/// The addresses of a user's block, as texts.
+pub fn servers(cf: &ngx_conf_t, name: &str) -> Vec<String> {
+    let named = all(cf).filter(|block| block.is_named(name));
+    // SAFETY: null or a list of such servers, each with so many addresses, or null in place of none.
+    let addresses = |block: Block| unsafe {
+        let servers = block.get().servers.as_ref();
+        let servers = servers.map_or(&[][..], |list| list.as_slice::<ngx_http_upstream_server_t>());
+        let some = servers.iter().filter(|server| !server.addrs.is_null());
+        some.flat_map(|server| slice::from_raw_parts(server.addrs, server.naddrs))
+    };
+    let texts = named.flat_map(addresses).map(|address| address.name);
+    texts.map(|name| String::from_utf8_lossy(name.as_bytes()).into_owned()).collect()
 }
 
 /// Notes how many connections a location wants to be kept ready. The largest number of all locations of the upstream

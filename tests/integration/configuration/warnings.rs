@@ -1,5 +1,8 @@
 //! Every `[warn]` line of the module in full, but for that of logs.
 
+use std::fs;
+use std::os::unix::fs::{symlink, PermissionsExt as _};
+
 use crate::kit::harness::{Config, KEY};
 use crate::kit::printed::{location, warn, KEYLESS, LINE};
 
@@ -167,18 +170,101 @@ fn an_origin_without_tls_on_another_machine() {
     }
     for origin in [
         "https://192.0.2.1",
+        "https://127.0.0.1:8080",
+        "https://unix:/tmp/fapi.sock",
+        "https://own",
         "http://127.0.0.1:1",
         "http://127.1.2.3",
-        "http://[::1]:1",
+        "http://[::1]:1023",
         "http://localhost:1",
         "http://unix:/nowhere/fapi.sock",
-        "http://own",
+        "http://unix:/run/fapi.sock",
     ] {
-        let line = LINE.replace("http://127.0.0.1:1", origin);
-        let block = "upstream own { server 192.0.2.1; }";
-        let server = format!("server {{ location /__clerk/ {{ {line} }} }}");
-        warn(&Config::new(&format!("{block} {server}")), &[]);
+        warn(&with_origin(origin, "192.0.2.1"), &[]);
     }
+}
+
+/// A line with this ORIGIN, in line 4 of the file, beside a block `own` of these servers.
+fn with_origin(origin: &str, servers: &str) -> Config {
+    let line = LINE.replace("http://127.0.0.1:1", origin);
+    let servers: String =
+        servers.split(' ').fold(String::new(), |all, one| all + "server " + one + ";");
+    let block = format!("upstream own {{ {servers} }} upstream other {{ server 192.0.2.9; }}");
+    Config::new(&format!("{block} server {{\nlocation /__clerk/ {{\n{line} }} }}"))
+}
+
+#[test]
+fn an_origin_without_tls_where_others_can_answer() {
+    let port =
+        "and any user of this machine can listen there, write \"https://\" or a port below 1024";
+    let socket =
+        "and any user of this machine can make this socket, move it to a folder that others cannot write to";
+    let network = "write \"https://\"";
+    for (origin, servers, shown, advice) in [
+        ("http://127.0.0.1:8080", "", "127.0.0.1:8080", port),
+        ("http://localhost:1024", "", "localhost:1024", port),
+        ("http://[::1]:8080/base", "", "[::1]:8080", port),
+        ("http://unix:/tmp/fapi.sock", "", "unix:/tmp/fapi.sock", socket),
+        ("http://own", "192.0.2.1", "192.0.2.1:80", network),
+        ("http://own", "127.0.0.1:80 unix:/tmp/x", "unix:/tmp/x", socket),
+        ("http://OWN", "127.0.0.1:81 127.0.0.1:8080", "127.0.0.1:8080", port),
+    ] {
+        let text = format!(
+            "upstream \"http://{shown}\" of \"clerk_proxy\" gets the secret key without TLS, {advice}"
+        );
+        let servers = if servers.is_empty() { "127.0.0.1:1" } else { servers };
+        warn(&with_origin(origin, servers), &[(4, &text)]);
+    }
+    for servers in ["127.0.0.1:80", "unix:/run/x", "127.0.0.1:1023 [::1]:1"] {
+        warn(&with_origin("http://own", servers), &[]);
+    }
+}
+
+#[test]
+fn a_key_file_that_every_user_can_change() {
+    const FILE: &str =
+        "clerk_proxy https://app.dev/__clerk upstream=http://127.0.0.1:1 secret_key=file:in/key;";
+    let text = |what: &str, how: &str, config: &Config, path: &str| {
+        let folder = config.folder.path();
+        format!(
+            "key in file \"{0}/in/key\" in \"clerk_proxy\" can be {what} by every user of this machine, run \
+             \"chmod {how} {0}{path}\"",
+            folder.display()
+        )
+    };
+    let set = |config: &Config, path: &str, mode: u32| {
+        let path = config.folder.path().join(path);
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let folder = || {
+        let config = location(FILE);
+        fs::create_dir(config.folder.path().join("in")).unwrap();
+        config.file_of_mode("in/key", KEY, 0o600)
+    };
+    let config = folder();
+    for mode in [0o602, 0o642] {
+        set(&config, "in/key", mode);
+        warn(&config, &[(5, &text("changed", "600", &config, "/in/key"))]);
+    }
+    let config = folder();
+    for (path, of_file) in [("in", "/in"), ("", "")] {
+        set(&config, path, 0o757);
+        warn(&config, &[(5, &text("replaced", "o-w", &config, of_file))]);
+        // As /tmp is.
+        set(&config, path, 0o1777);
+        warn(&config, &[]);
+        set(&config, path, 0o755);
+    }
+    warn(&config, &[]);
+    // A link leads to where others can write.
+    let config = location(&FILE.replace("in/key", "link"));
+    fs::create_dir(config.folder.path().join("in")).unwrap();
+    let config = config.file_of_mode("in/key", KEY, 0o600);
+    symlink(config.folder.path().join("in/key"), config.folder.path().join("link")).unwrap();
+    warn(&config, &[]);
+    set(&config, "in", 0o777);
+    let expected = text("replaced", "o-w", &config, "/in").replacen("/in/key", "/link", 1);
+    warn(&config, &[(5, &expected)]);
 }
 
 #[test]
