@@ -14,9 +14,9 @@ use super::base::ffi::{ngx_addr_t, u_char};
 use super::base::ffi::{
     ngx_conf_t, ngx_cycle_t, ngx_event_t, ngx_http_compile_complex_value_t,
     ngx_http_complex_value_t, ngx_http_request_t, ngx_http_upstream_srv_conf_t,
-    ngx_http_variable_t, ngx_int_t, ngx_list_t, ngx_log_t, ngx_peer_connection_t,
-    ngx_pool_cleanup_t, ngx_pool_t, ngx_process, ngx_shm_zone_t, ngx_slab_pool_t, ngx_str_t,
-    ngx_uint_t, NGX_PROCESS_WORKER,
+    ngx_http_variable_t, ngx_http_variable_value_t, ngx_int_t, ngx_list_t, ngx_log_t,
+    ngx_peer_connection_t, ngx_pool_cleanup_t, ngx_pool_t, ngx_process, ngx_shm_zone_t,
+    ngx_slab_pool_t, ngx_str_t, ngx_uint_t, NGX_PROCESS_WORKER,
 };
 
 use super::base::status::ERROR;
@@ -102,6 +102,9 @@ failing! {
     __wrap_ngx_http_complex_value = __real_ngx_http_complex_value(
         r: *mut ngx_http_request_t, value: *mut Value, text: *mut ngx_str_t
     ) -> ngx_int_t, ERROR;
+    __wrap_ngx_http_get_indexed_variable = __real_ngx_http_get_indexed_variable(
+        r: *mut ngx_http_request_t, index: ngx_uint_t
+    ) -> *mut ngx_http_variable_value_t, ptr::null_mut();
     __wrap_ngx_http_upstream_create = __real_ngx_http_upstream_create(r: *mut ngx_http_request_t)
         -> ngx_int_t, ERROR;
     __wrap_ngx_http_upstream_init_round_robin = __real_ngx_http_upstream_init_round_robin(

@@ -33,12 +33,16 @@ pub fn find<'a>(cf: &'a ngx_conf_t, name: &str) -> Option<&'a ngx_http_variable_
     unsafe { key.value.cast::<ngx_http_variable_t>().as_ref() }
 }
 
-/// Has nginx keep the values of request headers that the configuration reads, before the headers are dropped.
+/// Has nginx keep the values of request headers that the configuration reads, before the headers are dropped. `None`
+/// without memory.
 pub fn keep_headers(r: &mut ngx_http_request_t) -> Option<()> {
     for (number, variable) in defined(r)?.iter().enumerate() {
         if variable.name.as_bytes().starts_with(b"http_") {
             // SAFETY: it is the index of a variable.
-            unsafe { ngx_http_get_indexed_variable(r, number) };
+            let value = unsafe { ngx_http_get_indexed_variable(r, number) };
+            if value.is_null() {
+                return None;
+            }
         }
     }
     Some(())

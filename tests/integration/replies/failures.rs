@@ -37,7 +37,7 @@ fn assert_all_fail(nginx: &Nginx, fapi: &Fapi, status: u16, why: &str) {
         assert_fails(nginx, method, &format!("/{location}/bad"), status, &[why]);
         count += 1;
         let arrived = |request: &&Request| request.target() == "/bad";
-        assert_eq!(fapi.requests().iter().filter(arrived).count(), count, "{method}");
+        assert_eq!(fapi.wait_for(count).iter().filter(arrived).count(), count, "{method}");
     }
     assert_json(&nginx.curl_h2("/one/bad", &[]), status, "proxy_request_failed");
     assert_well(nginx, "one");
