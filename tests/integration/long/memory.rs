@@ -298,7 +298,6 @@ fn no_call_is_forgotten() {
         "ngx_destroy_pool",
         "ngx_hash_find",
         "ngx_http_finalize_request",
-        "ngx_http_get_indexed_variable",
         "ngx_http_script_if_code",
         "ngx_http_script_regex_start_code",
         "ngx_http_script_return_code",
