@@ -790,6 +790,57 @@ fn nobody_sees_the_key() {
 }
 
 #[test]
+fn every_form_of_the_key_is_masked() {
+    let proxy = proxy(RIGHT);
+    for key in ["sk_live_Abcdefgh1", "live_Abcdefgh1", "sk_live_x-Abcdefgh1_y"] {
+        let body = key.trim_start_matches("sk_").trim_start_matches("live_");
+        let forms =
+            [key, body, &key.to_lowercase(), &body.to_uppercase(), &body.replace('c', "c\u{1}")];
+        for form in forms {
+            let reply = error(422, &format!("x {form} y")).replace("\"x\"", form);
+            let (fapi, api) = backend(reply, String::new());
+            let run = script(&[&proxy.url, "--domain-id", DOMAIN]);
+            let run = run.env("CLERK_SECRET_KEY", key).env("CLERK_API_URL", &api);
+            let (status, stdout, stderr) = run.output();
+            assert!(status == 1 && !fapi.requests().is_empty(), "{stdout}{stderr}");
+            let printed = format!("{stdout}{stderr}").to_lowercase();
+            assert!(!printed.contains(&body.to_lowercase()), "{form}: {printed}");
+            // Of another server, and of the user's own words.
+            let location = format!("Location: https://app.dev/{form}\r\n");
+            let (_other, url) = other(move |_, stream| {
+                stream.write_all(json(302, &location, "{}").as_bytes()).is_ok()
+            });
+            let typed = form.replace('\u{1}', "");
+            for arguments in [
+                &[&*url][..],
+                &[&url, "--json"],
+                &[&*format!("{url}/{typed}//x")],
+                &[&*format!("--{typed}")],
+                &[&*format!("{url}/{typed}"), "--json"],
+            ] {
+                let (_, stdout, stderr) = script(arguments).env("CLERK_SECRET_KEY", key).output();
+                let printed = format!("{stdout}{stderr}").to_lowercase();
+                assert!(!printed.contains(&body.to_lowercase()), "{arguments:?}: {printed}");
+                assert!(printed.contains("(key)"), "{arguments:?}: {printed}");
+            }
+        }
+    }
+}
+
+#[test]
+fn no_proxy_gets_the_key() {
+    let (proxy, spy) = (proxy(RIGHT), Fapi::plain());
+    let url = format!("http://127.0.0.1:{}", spy.port);
+    let run = script(&[&proxy.url, "--domain-id", DOMAIN]).env("CLERK_SECRET_KEY", KEY);
+    // Nothing listens there, and everything but the URL itself would go to the spy.
+    let run = run.env("CLERK_API_URL", "http://127.0.0.2:1").env("http_proxy", &url);
+    let mut run = run.env("ALL_PROXY", &url).env("no_proxy", "127.0.0.1");
+    run.command.env_remove("NO_PROXY");
+    run.expect(3, &[("upload", "ok ok"), ("clerk", "unchecked backend_api")]);
+    assert!(spy.requests().is_empty());
+}
+
+#[test]
 fn hostile_replies() {
     let nasty = "\"\\\u{1}\u{7f}\u{fc}\t</x>{}[]$(id)`id`%s%n";
     let key = "sk_live_ofSomebody";
@@ -899,6 +950,11 @@ fn usage() {
         &[url, "--domain-id", "", "--json"],
         &[url, "--domain-id", "--enable"],
         &["--json=yes", url],
+        &["https://app.dev/__clerk\n"],
+        &[url, "--cacert", "/dev/null\nproxy = http://127.0.0.1:1"],
+        &[url, "--connect-to", "a:1:b:2\n-o"],
+        &[url, "--domain-id", "dmn_x\u{1b}[2J"],
+        &[url, "--\u{7f}"],
         &[url, "--yes"],
         &[url, "--connect-to", "127.0.0.1:443"],
         &[url, "--connect-to", "app.dev:443:127.0.0.1"],
@@ -919,6 +975,14 @@ fn usage() {
         ("CLERK_API_URL", "api.clerk.com"),
         // The key would be readable on the way.
         ("CLERK_API_URL", "http://api.clerk.com"),
+        ("CLERK_API_URL", "http://localhost:1"),
+        ("CLERK_API_URL", "http://[::1]:1"),
+        ("CLERK_API_URL", "http://127.example.com"),
+        ("CLERK_API_URL", "http://127.0.0.1.example.com"),
+        ("CLERK_API_URL", "http://127.0.0.1.:1"),
+        ("CLERK_API_URL", "http://128.0.0.1:1"),
+        ("CLERK_API_URL", "http://127.0.0.1:1\n"),
+        ("CLERK_API_URL", "http://127.0.0.1@example.com"),
     ] {
         let (status, _, stderr) = script(&[url, "--domain-id", DOMAIN]).env(name, value).output();
         assert_eq!(status, 2, "{value}");
