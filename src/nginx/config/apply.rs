@@ -32,6 +32,12 @@ use crate::recipe_values::Values;
 use crate::redirects::Redirects;
 use crate::warning::Warning;
 
+/// Lines that have nginx read or write what replies contain.
+const INTERPRETERS: [(&str, &str); 2] = [
+    ("ssi on", "runs what replies of the Frontend API contain"),
+    ("sub_filter", "changes what replies of the Frontend API contain"),
+];
+
 /// What locations share.
 #[derive(Default)]
 pub struct Common {
@@ -189,6 +195,10 @@ impl Block<'_> {
         }
         if !origin.tls {
             self.warn_of_answerers(cf, in_block);
+        }
+        for (line, effect) in INTERPRETERS {
+            let warning = Neighbour::Beside { line: line.to_owned(), effect };
+            citation::warn_if_found(cf, place, near, (line, false), &warning);
         }
     }
 

@@ -33,15 +33,27 @@ pub fn warn(
     (what, around): (&str, bool),
     warning: &dyn fmt::Display,
 ) {
-    let warn = |cf: &mut ngx_conf_t| {
+    if !warn_if_found(cf, place, near, (what, around), warning) {
         cf.warn(warning);
-        Ok(())
-    };
-    // Without memory there is no warning, and nginx fails.
-    let _ = match cause(cf, near(place.line()), place, &[what.to_owned()], around) {
-        Some(cause) => cf.at(cause, "", warn),
-        None => warn(cf),
-    };
+    }
+}
+
+/// Does so only where the directive is found, which no field of nginx's tells, and returns whether it is.
+pub fn warn_if_found(
+    cf: &mut ngx_conf_t,
+    place: Place,
+    near: fn(usize) -> Near,
+    (what, around): (&str, bool),
+    warning: &dyn fmt::Display,
+) -> bool {
+    let cause = cause(cf, near(place.line()), place, &[what.to_owned()], around);
+    let warned = cause.map(|cause| {
+        cf.at(cause, "", |cf| {
+            cf.warn(warning);
+            Ok(())
+        })
+    });
+    warned.is_some()
 }
 
 fn cause(

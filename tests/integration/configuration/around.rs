@@ -64,6 +64,8 @@ fn lines_that_undo_a_part_of_it() {
     let kept = text("expires", "lets caches keep replies for one user");
     for (line, message) in [
         ("proxy_redirect off", text("proxy_redirect off", "lets redirects leave the proxy URL")),
+        ("ssi on", text("ssi on", "runs what replies of the Frontend API contain")),
+        ("sub_filter a b", text("sub_filter", "changes what replies of the Frontend API contain")),
         ("expires 1h", kept.clone()),
         ("expires max", kept.clone()),
         ("expires $arg_x", kept),
