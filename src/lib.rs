@@ -42,6 +42,7 @@
 //!                  script_request      what of a request a cache asks with
 //!                  reply_head          header lines of a reply
 //!                  interim             replies before the reply (1xx)
+//!                  stream_number       a request over HTTP/2 that is sent again
 //!                  error_body          JSON for errors that nginx makes itself
 //! ```
 //!
@@ -81,6 +82,7 @@ mod request_headers;
 mod script_request;
 mod secret_key;
 mod shown;
+mod stream_number;
 mod upstream_uri;
 mod variable_names;
 mod warning;

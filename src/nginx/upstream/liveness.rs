@@ -9,6 +9,7 @@ use std::ffi::{c_int, c_void};
 use std::mem::{self, offset_of};
 use std::ptr;
 use std::rc::Rc;
+use std::slice;
 
 use crate::nginx::base::clock::now;
 use crate::nginx::base::connection::Connection;
@@ -20,6 +21,7 @@ use crate::nginx::base::ffi::{
 use crate::nginx::base::status::{ERROR, OK};
 use crate::nginx::base::{guard, request};
 use crate::nginx::upstream::tls_client;
+use crate::stream_number::restart;
 
 /// Seconds of silence before the kernel sends a keepalive probe, which also refreshes the connection in a NAT.
 const IDLE: c_int = 10;
@@ -147,21 +149,29 @@ impl Watcher {
         }
     }
 
-    /// Checks the connection to which a part of the request is about to be written.
-    fn before_write(&mut self) {
+    /// Checks the connection to which a part of the request, the chain, is about to be written.
+    fn before_write(&mut self, chain: Option<&ngx_chain_t>) {
         let r = self.request();
         let Some(u) = request::upstream(r) else { return };
         let Some(c) = Connection::of(&u.peer) else { return };
         let number = c.get().number;
-        if request::settings(u).socket_keepalive != 1 {
-            return;
-        }
         let is_first = self.written.0 != number;
         self.written = (number, now());
         if !is_first {
             return;
         }
-        if u.peer.cached() == 0 {
+        let is_new = u.peer.cached() == 0;
+        if let Some(part) = chain.filter(|_| is_new && self.failed) {
+            // SAFETY: the first link has the request that the proxy module has made, in a buffer of the request's.
+            restart(unsafe {
+                let buffer = &*part.buf;
+                slice::from_raw_parts_mut(buffer.pos, buffer.last.addr() - buffer.pos.addr())
+            });
+        }
+        if request::settings(u).socket_keepalive != 1 {
+            return;
+        }
+        if is_new {
             watch(c);
         }
         let body = &r.headers_in;
@@ -249,7 +259,7 @@ unsafe extern "C" fn write(ctx: *mut c_void, chain: *mut ngx_chain_t) -> ngx_int
     // SAFETY: `install` has set the context, and the request lives as long as its watcher. As above.
     unsafe {
         let watcher = &mut *ctx.cast::<Watcher>();
-        guard::process("request to the server", (), || watcher.before_write());
+        guard::process("request to the server", (), || watcher.before_write(chain.as_ref()));
         watcher.write.map_or(ERROR, |original| original(watcher.write_ctx, chain))
     }
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crate::kit::assert::assert_json;
 use crate::kit::dns_server::{config, resolv_conf, Dns, Subnet};
 use crate::kit::fapi::{answer_well, json, Fapi, CA};
-use crate::kit::harness::{free_port, Config, Nginx, Reply};
+use crate::kit::harness::{free_port, has, Config, Nginx, Reply};
 use crate::kit::network::{clients_of, forget, forget_after, inside};
 use crate::kit::raw::{read_until, Raw};
 
@@ -90,6 +90,27 @@ fn meets_one(origin: &str) {
     let tried = tried.lines().find(|line| line.starts_with("POST")).expect("a line");
     assert!(!tried.contains(','), "sent twice: {tried}");
     assert_eq!(within(AT_ONCE, &nginx, "POST").status, 200);
+}
+
+/// Over HTTP/2 stock nginx sends the number of a stream of the dead connection again, and takes the reply for another's.
+#[test]
+fn over_http_2() {
+    if !inside("connections::forgotten::over_http_2") || !has("ngx_http_proxy_v2_module") {
+        return;
+    }
+    let nginx = Config::new(
+        "server { listen 127.0.0.1:%PORT%; location /__clerk/ { proxy_http_version 2;\n\
+         clerk_proxy https://app.dev/__clerk secret_key=%KEY% upstream=http://127.0.0.1:%PORT2%; } }\n\
+         server { listen 127.0.0.1:%PORT2%; http2 on; return 200 well; }",
+    )
+    .start();
+    for _ in 0..2 {
+        assert_eq!(nginx.get("/__clerk/v1").status, 200);
+        forget(nginx.config.port2);
+        assert_eq!(within(NOTICED, &nginx, "GET").text(), "well");
+        forget(nginx.config.port2);
+        assert_json(&within(NOTICED, &nginx, "POST"), 502, "proxy_request_failed");
+    }
 }
 
 /// Once one turned out dead, those that were kept beside it are not tried.
