@@ -86,6 +86,7 @@ mod connections {
 mod tenants {
     mod defaults;
     mod domains;
+    mod ownership;
     mod values;
 }
 

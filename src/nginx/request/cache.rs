@@ -27,7 +27,7 @@ pub unsafe extern "C" fn handler(r: *mut ngx_http_request_t) -> ngx_int_t {
         let proxy = proxy::of(r).ok_or(SERVER_ERROR)?;
         let cache = proxy.cache.as_ref().ok_or(SERVER_ERROR)?;
         if is_for_cache(r, proxy, cache) {
-            reduce(r).ok_or(SERVER_ERROR)?;
+            reduce(r, proxy).ok_or(SERVER_ERROR)?;
             note(r, Note::PublicScript);
         }
         Ok(cache.next)
@@ -35,7 +35,7 @@ pub unsafe extern "C" fn handler(r: *mut ngx_http_request_t) -> ngx_int_t {
 }
 
 /// Leaves of a request what the next client's would say as well. `None` without memory.
-fn reduce(r: &mut ngx_http_request_t) -> Option<()> {
+fn reduce(r: &mut ngx_http_request_t, proxy: &Proxy) -> Option<()> {
     // Logs and lines such as "proxy_no_cache $http_x" read them later.
     variables::keep_headers(r)?;
     let mut encodings = Some(Encodings::of(headers::pairs(&r.headers_in.headers)));
@@ -45,7 +45,10 @@ fn reduce(r: &mut ngx_http_request_t) -> Option<()> {
             one.value = headers::fixed(value);
             true
         }
-        Said::Nothing => false,
+        // The client's address is read from it when the request is made.
+        Said::Nothing => {
+            proxy.client_ip.as_ref().is_some_and(|said| said.is_in(one.key.as_bytes()))
+        }
     })
 }
 
