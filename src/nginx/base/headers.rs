@@ -9,6 +9,7 @@ use crate::nginx::base::ffi::{
 };
 use crate::nginx::base::plain::Plain;
 use crate::nginx::base::pool::Pool;
+use crate::nginx::base::variables;
 
 const CONNECTION: &[u8; 10] = b"Connection";
 
@@ -75,8 +76,8 @@ pub fn drop_named_in_request(
     drop_from_request(r, |name, _| dropped.contains(name))
 }
 
-/// Drops request headers by name and value. The proxy module and `Vary` in the cache no longer see them; variables
-/// with a field of their own, such as `$http_cookie`, still do.
+/// Drops request headers by name and value. The proxy module and `Vary` in the cache no longer see them; variables of the
+/// configuration still do.
 pub fn drop_from_request(
     r: &mut ngx_http_request_t,
     is_meant: impl Fn(&[u8], &[u8]) -> bool,
@@ -92,6 +93,8 @@ pub fn keep_in_request(
     r: &mut ngx_http_request_t,
     mut stays: impl FnMut(&mut ngx_table_elt_t) -> bool,
 ) -> Option<()> {
+    // Logs, subrequests and lines such as "proxy_no_cache $http_x" read them later.
+    variables::keep_headers(r)?;
     let count = parts(&r.headers_in.headers).map(<[_]>::len).sum::<usize>();
     let all = parts(&r.headers_in.headers).flatten().copied();
     let all = all.filter_map(|mut one| stays(&mut one).then_some(one));

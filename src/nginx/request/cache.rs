@@ -10,7 +10,7 @@ use crate::nginx::base::ffi::{
     NGX_HTTP_INTERNAL_SERVER_ERROR,
 };
 use crate::nginx::base::pool::Pool;
-use crate::nginx::base::{cached, clock, guard, headers, request, variables};
+use crate::nginx::base::{cached, clock, guard, headers, request};
 use crate::nginx::request::notes::{note, noted, Note};
 use crate::nginx::request::passing::hash;
 use crate::nginx::request::proxy::{self, Cache, Proxy};
@@ -36,8 +36,6 @@ pub unsafe extern "C" fn handler(r: *mut ngx_http_request_t) -> ngx_int_t {
 
 /// Leaves of a request what the next client's would say as well. `None` without memory.
 fn reduce(r: &mut ngx_http_request_t, proxy: &Proxy) -> Option<()> {
-    // Logs and lines such as "proxy_no_cache $http_x" read them later.
-    variables::keep_headers(r)?;
     let mut encodings = Some(Encodings::of(headers::pairs(&r.headers_in.headers)));
     headers::keep_in_request(r, |one| match said_for_script(one.key.as_bytes(), &mut encodings) {
         Said::Unchanged => true,

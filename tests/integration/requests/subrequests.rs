@@ -208,3 +208,21 @@ fn each_request_has_its_own_key() {
         assert_eq!(own.one("X-Said"), "200", "what others set stays");
     }
 }
+
+#[test]
+fn a_header_that_is_dropped_from_a_request_decides_the_key_of_its_mirror() {
+    let fapi = Fapi::plain();
+    let nginx = started(
+        &fapi,
+        "map $http_x_tenant $key { default sk_live_default; one sk_live_one; }",
+        "location = /m { internal; clerk_proxy https://a.dev/m secret_key=$key; }\n\
+         location /x/ { mirror /m; proxy_set_header X-Seen $http_x_tenant; clerk_proxy https://a.dev/x; }",
+    );
+    let reply = nginx.send(
+        "GET /x/v1 HTTP/1.1\r\nHost: a.dev\r\nConnection: close, X-Tenant\r\nX-Tenant: one\r\n\r\n",
+    );
+    assert_eq!(reply.status, 200);
+    let mut keys: Vec<_> = fapi.wait_for(2).iter().map(|r| tenant(r)[1].to_owned()).collect();
+    keys.sort_unstable();
+    assert_eq!(keys, ["sk_live_one", "sk_live_x"]);
+}
