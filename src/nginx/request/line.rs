@@ -40,14 +40,18 @@ pub fn put_uri(r: &mut ngx_http_request_t, proxy: &Proxy) -> Option<()> {
             ((*head).pos, (*head).start) = (start, start);
             start
         } else {
-            let method = slice::from_raw_parts(method, method_len);
-            let bytes = method.iter().copied().chain((0..len).map(|_| 0));
-            let (link, front) = Pool::from(&*r).chain(method_len + len, bytes)?;
+            // The whole head stays in one buffer: nginx puts what follows the first one into chunks where it streams a
+            // body of unknown length.
             let behind = old.data.add(old.len);
-            ((*head).pos, (*head).start) = (behind, behind);
-            link.next = (*u).request_bufs;
-            (*u).request_bufs = link;
-            front.pos
+            let rest = slice::from_raw_parts(behind, room - method_len - old.len);
+            let method = slice::from_raw_parts(method, method_len);
+            let bytes =
+                method.iter().copied().chain((0..len).map(|_| 0)).chain(rest.iter().copied());
+            let longer = Pool::from(&*r).fill(method_len + len + rest.len(), bytes)?;
+            let longer = longer.as_mut_ptr_range();
+            ((*head).start, (*head).pos) = (longer.start, longer.start);
+            ((*head).last, (*head).end) = (longer.end, longer.end);
+            longer.start
         };
         let data = start.add(method_len);
         data.copy_from_nonoverlapping(base.as_ptr(), base.len());

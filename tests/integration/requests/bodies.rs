@@ -5,8 +5,8 @@ use std::net::Shutdown;
 use std::sync::mpsc;
 
 use crate::kit::fapi::{is_timeout, json, Fapi, CA};
-use crate::kit::harness::{split_head, Nginx, PATIENCE};
-use crate::kit::location::nginx;
+use crate::kit::harness::{split_head, Config, Nginx, PATIENCE};
+use crate::kit::location::{location, nginx};
 
 fn head(method: &str, framing: &str) -> String {
     format!("{method} /__clerk/v1/x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{framing}\r\n\r\n")
@@ -86,15 +86,21 @@ fn uploads_are_streamed() {
 
 #[test]
 fn chunked_uploads_are_streamed_in_chunks() {
-    let fapi = Fapi::tls();
-    let mut nginx = nginx(&fapi, "");
-    let part = format!("{:x}\r\n{}\r\n", 100_000, "x".repeat(100_000));
-    let mut client = begin(&fapi, &mut nginx, "Transfer-Encoding: chunked", part.as_bytes());
-    client.write_all(b"3\r\nend\r\n0\r\n\r\n").unwrap();
-    let request = fapi.only();
-    assert_eq!(request.one("Transfer-Encoding"), "chunked");
-    assert!(request.all("Content-Length").is_empty() && request.complete);
-    assert!(request.body.len() == 100_003 && request.body.ends_with(b"xend"));
+    // Also where the path of ORIGIN makes the request line longer than the client's.
+    for path in ["", "/a/path/that/is/longer"] {
+        let fapi = Fapi::tls();
+        let [without, with] = ["", path].map(|path| format!(":{}{path};", fapi.port));
+        let lines = location(&fapi, "").replace(&without, &with);
+        let mut nginx = Config::server(&lines).start();
+        let part = format!("{:x}\r\n{}\r\n", 100_000, "x".repeat(100_000));
+        let mut client = begin(&fapi, &mut nginx, "Transfer-Encoding: chunked", part.as_bytes());
+        client.write_all(b"3\r\nend\r\n0\r\n\r\n").unwrap();
+        let request = fapi.only();
+        assert_eq!(request.line, format!("POST {path}/v1/x HTTP/1.1"));
+        assert_eq!(request.one("Transfer-Encoding"), "chunked");
+        assert!(request.all("Content-Length").is_empty() && request.complete);
+        assert!(request.body.len() == 100_003 && request.body.ends_with(b"xend"));
+    }
 }
 
 #[test]
