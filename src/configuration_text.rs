@@ -3,9 +3,10 @@
 //! nginx forgets the places of directives that it has read.
 
 use std::mem;
+use std::rc::Rc;
 
 /// The file that an `include` names: its path and its text.
-pub type Included = (String, String);
+pub type Included = (String, Rc<Text>);
 
 /// How deep files may include each other.
 const DEPTH: usize = 8;
@@ -36,6 +37,14 @@ struct Block {
     around: Option<usize>,
 }
 
+/// The text of a file. A configuration with many warnings is searched as often.
+pub struct Text {
+    /// In order.
+    directives: Vec<Directive>,
+    /// The first is the text itself.
+    blocks: Vec<Block>,
+}
+
 /// The block to search, by a line that nginx knows.
 #[derive(Clone, Copy)]
 pub enum Near {
@@ -51,13 +60,13 @@ pub type Found = (Option<String>, usize);
 /// Finds one of `these`, a directive or a directive and one of its arguments, in a block of the text or, if `around` is
 /// set, in a block around it. `read` opens included files.
 pub fn find(
-    text: &str,
+    text: &Text,
     near: Near,
     these: &[String],
     around: bool,
     read: &mut dyn FnMut(&str) -> Option<Included>,
 ) -> Option<Found> {
-    let (directives, blocks) = directives(text);
+    let Text { directives, blocks } = text;
     let mut block = match near {
         Near::Line(line) => {
             Some(directives.iter().find(|one| one.line == line && one.is("clerk_proxy"))?.block)
@@ -65,7 +74,7 @@ pub fn find(
         Near::Block(line) => blocks.iter().rposition(|block| block.line == line),
     };
     while let Some(number) = block {
-        if let Some(found) = search(&directives, number, these, read, DEPTH) {
+        if let Some(found) = search(directives, number, these, read, DEPTH) {
             return Some(found);
         }
         block = blocks[number].around.filter(|_| around);
@@ -86,42 +95,44 @@ fn search(
         }
         let name = one.words.get(1).filter(|_| one.is("include") && depth > 0)?;
         let (path, text) = read(name)?;
-        let (file, line) = search(&self::directives(&text).0, 0, these, read, depth - 1)?;
+        let (file, line) = search(&text.directives, 0, these, read, depth - 1)?;
         Some((file.or(Some(path)), line))
     })
 }
 
-/// The directives and the blocks of a text. The first block is the text itself.
-fn directives(text: &str) -> (Vec<Directive>, Vec<Block>) {
-    let mut blocks = vec![Block { line: 0, around: None }];
-    let (mut directives, mut words) = (Vec::new(), Vec::new());
-    let (mut block, mut line, mut rest) = (0, 1, text);
-    while let Some(first) = rest.chars().next() {
-        let len = match first {
-            '#' => rest.find('\n').unwrap_or(rest.len()),
-            ';' | '{' => {
-                directives.push(Directive { words: mem::take(&mut words), line, block });
-                if first == '{' {
-                    blocks.push(Block { line, around: Some(block) });
-                    block = blocks.len() - 1;
+impl Text {
+    /// Reads a text.
+    pub fn new(text: &str) -> Self {
+        let mut blocks = vec![Block { line: 0, around: None }];
+        let (mut directives, mut words) = (Vec::new(), Vec::new());
+        let (mut block, mut line, mut rest) = (0, 1, text);
+        while let Some(first) = rest.chars().next() {
+            let len = match first {
+                '#' => rest.find('\n').unwrap_or(rest.len()),
+                ';' | '{' => {
+                    directives.push(Directive { words: mem::take(&mut words), line, block });
+                    if first == '{' {
+                        blocks.push(Block { line, around: Some(block) });
+                        block = blocks.len() - 1;
+                    }
+                    1
                 }
-                1
-            }
-            '}' => {
-                block = blocks[block].around.unwrap_or(0);
-                1
-            }
-            _ if first.is_ascii_whitespace() => 1,
-            _ => {
-                let (word, len) = word(rest);
-                words.push(word);
-                len
-            }
-        };
-        line += rest[..len].matches('\n').count();
-        rest = &rest[len..];
+                '}' => {
+                    block = blocks[block].around.unwrap_or(0);
+                    1
+                }
+                _ if first.is_ascii_whitespace() => 1,
+                _ => {
+                    let (word, len) = word(rest);
+                    words.push(word);
+                    len
+                }
+            };
+            line += rest[..len].matches('\n').count();
+            rest = &rest[len..];
+        }
+        Self { directives, blocks }
     }
-    (directives, blocks)
 }
 
 /// The word that the text begins with, and how much of the text it takes.
@@ -180,9 +191,9 @@ http { # proxy_method in a comment;
                 "two.conf" => "expires 1h;\n#\nproxy_ignore_headers X vary Y;",
                 _ => return None,
             };
-            Some((format!("/etc/{name}"), text.to_owned()))
+            Some((format!("/etc/{name}"), Rc::new(Text::new(text))))
         };
-        find(TEXT, near, &[what.to_owned()], around, &mut read)
+        find(&Text::new(TEXT), near, &[what.to_owned()], around, &mut read)
     }
 
     #[test]
@@ -199,8 +210,9 @@ http { # proxy_method in a comment;
         {
             assert_eq!(found(what, false), None, "{what}");
         }
+        let text = Text::new(TEXT);
         assert_eq!(
-            find(TEXT, Near::Line(9), &["proxy_cache_valid".to_owned()], true, &mut |_| None),
+            find(&text, Near::Line(9), &["proxy_cache_valid".to_owned()], true, &mut |_| None),
             None
         );
     }
@@ -218,9 +230,9 @@ http { # proxy_method in a comment;
     proptest! {
         #[test]
         fn never_panics(text in "([{};#\"'\\\\ \n$a]|\\PC|clerk_proxy;)*", near in 0..9usize) {
-            let around = near % 2 == 0;
+            let (around, text) = (near % 2 == 0, Rc::new(Text::new(&text)));
             for near in [Near::Line(near), Near::Block(near)] {
-                find(&text, near, &["a".to_owned()], around, &mut |_| Some(("x".into(), text.clone())));
+                find(&text, near, &["a".to_owned()], around, &mut |_| Some(("x".into(), Rc::clone(&text))));
             }
         }
     }

@@ -3,7 +3,9 @@
 
 #![no_main]
 
-use clerk_nginx_fuzz::configuration_text::{find, Near};
+use std::rc::Rc;
+
+use clerk_nginx_fuzz::configuration_text::{find, Near, Text};
 use libfuzzer_sys::fuzz_target;
 
 const WANTED: &str = "proxy_pass";
@@ -12,6 +14,7 @@ const WANTED: &str = "proxy_pass";
 fuzz_target!(|text: &str| {
     let (text, other) = text.split_once('\0').unwrap_or((text, ""));
     let lines = |text: &str| text.matches('\n').count() + 1;
+    let (searched, included) = (Text::new(text), Rc::new(Text::new(other)));
     let these = [WANTED.to_owned()];
     for line in 1..=lines(text).min(64) {
         for (near, around) in
@@ -21,9 +24,11 @@ fuzz_target!(|text: &str| {
             let mut read = |name: &str| {
                 reads += 1;
                 // Each of them may include many.
-                (reads < 1000).then(|| (name.to_owned(), other.to_owned()))
+                (reads < 1000).then(|| (name.to_owned(), Rc::clone(&included)))
             };
-            let Some((file, line)) = find(text, near, &these, around, &mut read) else { continue };
+            let Some((file, line)) = find(&searched, near, &these, around, &mut read) else {
+                continue;
+            };
             let text = if file.is_some() { other } else { text };
             assert!((1..=lines(text)).contains(&line), "{line}");
             // A name may be quoted or escaped, and its directive ends in a later line.

@@ -3,11 +3,14 @@
 use std::fmt;
 use std::fs;
 use std::path::Path;
+use std::rc::Rc;
 
-use crate::configuration_text::{find, Included, Near};
+use crate::configuration_text::{find, Included, Near, Text};
 use crate::error::Error;
 use crate::nginx::base::ffi::ngx_conf_t;
+use crate::nginx::base::module::Conf;
 use crate::nginx::base::parser::{ConfExt, Place, Stop};
+use crate::nginx::config::state::MainConf;
 
 /// Logs a conflict with the place of its cause, if that is found in the block that `place` is `near`.
 pub fn cite<T>(
@@ -63,10 +66,11 @@ fn cause(
     directives: &[String],
     around: bool,
 ) -> Option<Place> {
-    let text = read(place.path())?;
+    let main = MainConf::read(cf).ok()?;
+    let text = read(main, place.path())?;
     let mut include = |name: &str| -> Option<Included> {
         let path = cf.full_name(name).ok()?;
-        let text = read(Path::new(&path))?;
+        let text = read(main, Path::new(&path))?;
         Some((path, text))
     };
     let (file, line) = find(&text, near, directives, around, &mut include)?;
@@ -76,8 +80,16 @@ fn cause(
     }
 }
 
-/// The text of a regular file. nginx may have read the configuration from a pipe, and opening that again would block.
-fn read(path: &Path) -> Option<String> {
-    fs::metadata(path).ok().filter(fs::Metadata::is_file)?;
-    fs::read(path).ok().map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+/// The text of a regular file, which is read once. nginx may have read the configuration from a pipe, and opening that
+/// again would block.
+fn read(main: &MainConf, path: &Path) -> Option<Rc<Text>> {
+    let mut texts = main.texts.borrow_mut();
+    if let Some(known) = texts.get(path) {
+        return known.clone();
+    }
+    let is_file = fs::metadata(path).is_ok_and(|data| data.is_file());
+    let bytes = is_file.then(|| fs::read(path).ok()).flatten();
+    let text = bytes.map(|bytes| Rc::new(Text::new(&String::from_utf8_lossy(&bytes))));
+    texts.insert(path.to_owned(), text.clone());
+    text
 }

@@ -254,5 +254,7 @@ pub fn finish(cf: &mut ngx_conf_t) -> Result<(), Stop> {
         filter::install();
     }
     locations::finish(cf)?;
+    // They take memory, and contain keys.
+    main.texts.take();
     main.common.borrow().upstreams.install(cf)
 }

@@ -1,8 +1,11 @@
 //! What the module with the directives keeps of a configuration.
 
 use std::cell::{Cell, OnceCell, RefCell};
+use std::collections::HashMap;
+use std::path::PathBuf;
 use std::rc::Rc;
 
+use crate::configuration_text::Text;
 use crate::directive::ClerkProxy;
 use crate::failure::Failure;
 use crate::frontend_api::Origin;
@@ -31,6 +34,8 @@ pub struct MainConf {
     pub first: Cell<Option<Place>>,
     /// The stock directives, once they were looked up.
     pub stock: OnceCell<Rc<Stock>>,
+    /// The files that were searched for what messages are about, until all is read.
+    pub texts: RefCell<HashMap<PathBuf, Option<Rc<Text>>>>,
     /// The variables that directives name.
     pub named: RefCell<Vec<Named>>,
     /// Whether any location logs the headers of requests.

@@ -1,7 +1,8 @@
 //! Every `[warn]` line of the module in full, but for that of logs.
 
-use std::fs;
 use std::os::unix::fs::{symlink, PermissionsExt as _};
+use std::process::Stdio;
+use std::{fs, io};
 
 use crate::kit::harness::{Config, KEY};
 use crate::kit::printed::{location, warn, KEYLESS, LINE};
@@ -134,6 +135,36 @@ fn connections_without_tls_or_verification() {
     // Of an outer block it does not count, and without TLS it means nothing.
     warn(&Config::server(&format!("proxy_ssl_verify off; location /__clerk/ {{ {line} }}")), &[]);
     warn(&location(&format!("{LINE} proxy_ssl_verify off;")), &[]);
+}
+
+/// A thousand warnings about one file do not read it a thousand times.
+#[test]
+fn warnings_of_one_file_read_it_once() {
+    const PADDING: usize = 100_000;
+    let read = |warnings: usize| {
+        let location = |number: usize| {
+            let line =
+                LINE.replace("http://127", "https://127").replace("__clerk", &number.to_string());
+            format!("location /{number}/ {{ {line} proxy_ssl_verify off; }}\n")
+        };
+        let text: String = (10..10 + warnings).map(location).collect();
+        let config = Config::server(&text).http(&"# nothing\n".repeat(PADDING / 10));
+        let mut child =
+            config.command().arg("-t").stderr(Stdio::piped()).spawn().expect("nginx runs");
+        let printed =
+            io::read_to_string(child.stderr.take().expect("it is piped")).expect("a text");
+        let counts = fs::read_to_string(format!("/proc/{}/io", child.id())).expect("its counts");
+        assert!(child.wait().expect("it ends").success(), "{printed}");
+        assert_eq!(
+            printed.matches("\"proxy_ssl_verify off\" beside").count(),
+            warnings,
+            "{printed}"
+        );
+        let count = counts.lines().find_map(|line| line.strip_prefix("rchar: "));
+        count.and_then(|count| count.parse::<usize>().ok()).expect("a number")
+    };
+    let [one, many] = [1, 40].map(read);
+    assert!(many < one + PADDING, "{one} and {many} bytes");
 }
 
 #[test]
