@@ -96,7 +96,7 @@ pub fn age_of(value: &[u8]) -> i64 {
     let first = value.split(|&b| b == b',').next().unwrap_or_default().trim_ascii();
     let digits = !first.is_empty() && first.iter().all(u8::is_ascii_digit);
     let number = std::str::from_utf8(first).ok().filter(|_| digits);
-    number.map_or(0, |number| number.parse().unwrap_or(i64::from(i32::MAX)))
+    number.map_or(0, |number| number.parse().unwrap_or(i32::MAX).into())
 }
 
 /// Whether the comma-separated value contains the word.
@@ -129,7 +129,9 @@ mod tests {
         assert_eq!(spent("7, 0", "S-MaxAge=9"), (7, true));
         assert_eq!(spent("0, old", "public"), (0, false));
         assert_eq!((spent("", "max-age=9"), spent("-1", "max-age=9")), ((0, true), (0, true)));
-        assert_eq!(spent("99999999999999999999", ""), (i64::from(i32::MAX), false));
+        for most in ["99999999999999999999", "9223372036854775807", "2147483647"] {
+            assert_eq!(spent(most, ""), (i64::from(i32::MAX), false));
+        }
         let lines = [(&b"Age"[..], &b"0"[..]), (b"Age", b"7200"), (b"Date", b"x")];
         let expected = Past { age: 0, has_max_age: false, date: Some(b"x") };
         assert_eq!(past(lines.into_iter()), expected);
