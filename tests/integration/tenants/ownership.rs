@@ -4,6 +4,7 @@
 //! `CLERK_PROXY_TEST_CASES` is how many, `CLERK_PROXY_TEST_SEED` where they begin; `scripts/random-configs` is the
 //! long form.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use proptest::prelude::Rng as _;
@@ -15,7 +16,7 @@ use crate::kit::harness::{number, Config, Nginx};
 const TENANTS: [&str; 2] = ["one", "two"];
 const LOCATIONS: usize = 4;
 /// Requests to each configuration.
-const REQUESTS: usize = 170;
+const REQUESTS: u64 = 170;
 
 /// What a location sends, to whom.
 struct Place {
@@ -233,28 +234,43 @@ impl Drop for Case {
     }
 }
 
+/// Starts one configuration and sends requests to it; how many arrived.
+fn drive(seed: u64) -> u64 {
+    let _case = Case(seed);
+    let mut rng = TestRng::from_seed(RngAlgorithm::ChaCha, &seed.to_ne_bytes().repeat(4));
+    let mut site = Site::new(&mut rng);
+    for _ in 0..REQUESTS {
+        site.ask(&mut rng);
+    }
+    // Mirrors have ended, too.
+    site.nginx.stop();
+    let mut arrived = 0;
+    for (identity, stand_in) in site.stand_ins.iter().enumerate() {
+        for request in &stand_in.requests() {
+            site.check(identity, request);
+            arrived += 1;
+        }
+    }
+    arrived
+}
+
 #[test]
 fn nobody_gets_what_is_not_his() {
     let cases = number("CLERK_PROXY_TEST_CASES", 3);
     let first = number("CLERK_PROXY_TEST_SEED", 0);
-    let (mut sent, mut arrived) = (0, 0);
-    for seed in first..first + cases {
-        let _case = Case(seed);
-        let mut rng = TestRng::from_seed(RngAlgorithm::ChaCha, &seed.to_ne_bytes().repeat(4));
-        let mut site = Site::new(&mut rng);
-        for _ in 0..REQUESTS {
-            site.ask(&mut rng);
+    let (next, arrived) = (AtomicU64::new(first), AtomicU64::new(0));
+    let work = || loop {
+        let seed = next.fetch_add(1, Ordering::Relaxed);
+        if seed >= first + cases {
+            return;
         }
-        sent += REQUESTS;
-        // Mirrors have ended, too.
-        site.nginx.stop();
-        for (identity, stand_in) in site.stand_ins.iter().enumerate() {
-            let requests = stand_in.requests();
-            for request in &requests {
-                site.check(identity, request);
-            }
-            arrived += requests.len();
+        arrived.fetch_add(drive(seed), Ordering::Relaxed);
+    };
+    thread::scope(|scope| {
+        for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(work);
         }
-    }
+    });
+    let (sent, arrived) = (cases * REQUESTS, arrived.into_inner());
     println!("{cases} from seed {first}, {sent} requests, {arrived} arrived");
 }
