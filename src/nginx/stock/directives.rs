@@ -7,11 +7,11 @@ use std::ptr::{self, NonNull};
 
 use crate::failure::Failure;
 use crate::nginx::base::ffi::{
-    ngx_command_t, ngx_conf_t, ngx_http_module_t, ngx_http_upstream_conf_t, ngx_module_t,
+    ngx_array_t, ngx_command_t, ngx_conf_t, ngx_http_module_t, ngx_http_upstream_conf_t,
+    ngx_module_t, ngx_str_t,
 };
 use crate::nginx::base::module::{at, HasConfs, Reach};
 use crate::nginx::base::parser::{ConfExt, Stop, NO_MEMORY};
-use crate::nginx::base::pool::Pool;
 use crate::nginx::stock::connection_settings::is_of_connection;
 use crate::nginx::stock::level::Level;
 use crate::recipe::{CANNOT_BE_INHERITED, RECIPE};
@@ -142,13 +142,16 @@ fn call(
     name: &str,
     arguments: &[&[u8]],
 ) -> Result<bool, Stop> {
-    let words = [name.as_bytes()].into_iter().chain(arguments.iter().copied());
-    let words = words.map(|word| cf.copy(word)).collect::<Result<Vec<_>, _>>()?;
-    // In the pool, as nginx does: some setters keep pointers to the words, and a block's parser reads its own words
-    // into the same array.
-    let args = Pool::from(&*cf).array(&words).ok_or(NO_MEMORY)?;
+    // As in nginx, setters keep pointers to the texts, but none to the list, which has the next directive's words then.
+    let mut words = vec![command.name];
+    for argument in arguments {
+        words.push(cf.copy(argument)?);
+    }
+    let (elts, nelts) = (words.as_mut_ptr().cast(), words.len());
+    let size = size_of::<ngx_str_t>();
+    let mut args = ngx_array_t { elts, nelts, size, nalloc: nelts, pool: cf.pool };
     let set = command.set.ok_or(Failure::MissingModule("a directive's setter"))?;
-    let saved = mem::replace(&mut cf.args, args);
+    let saved = mem::replace(&mut cf.args, &raw mut args);
     // SAFETY: this is how ngx_conf_handler calls it: the parser state with `args`, the table entry, which nothing
     // changes, and the configuration of the entry's module for the block. It returns null, NGX_CONF_ERROR where it has
     // logged, or a phrase.
