@@ -171,7 +171,7 @@ fn in_heads_of_replies() {
             thread::yield_now();
             stream.write_all(rest.as_bytes()).is_ok()
         });
-        let server = format!("server 127.0.0.1:{};", fapi.port);
+        let server = format!("server 127.0.0.1:{} max_fails=0;", fapi.port);
         let line = "clerk_proxy https://app.dev/__clerk secret_key=%KEY% upstream=http://two;";
         let mut nginx = Config::server(&format!("location /__clerk/ {{ {line} }}"))
             .http(&format!("upstream two {{ {server} {server} }}"))
