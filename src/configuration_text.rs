@@ -3,6 +3,7 @@
 //! nginx forgets the places of directives that it has read.
 
 use std::mem;
+use std::ops::Range;
 use std::rc::Rc;
 
 /// The file that an `include` names: its path and its text.
@@ -35,6 +36,8 @@ struct Block {
     /// The line with its `{`.
     line: usize,
     around: Option<usize>,
+    /// Its directives, and those of the blocks inside.
+    inside: Range<usize>,
 }
 
 /// The text of a file. A configuration with many warnings is searched as often.
@@ -69,12 +72,14 @@ pub fn find(
     let Text { directives, blocks } = text;
     let mut block = match near {
         Near::Line(line) => {
-            Some(directives.iter().find(|one| one.line == line && one.is("clerk_proxy"))?.block)
+            let from = directives.partition_point(|one| one.line < line);
+            let mut in_line = directives[from..].iter().take_while(|one| one.line == line);
+            Some(in_line.find(|one| one.is("clerk_proxy"))?.block)
         }
         Near::Block(line) => blocks.iter().rposition(|block| block.line == line),
     };
     while let Some(number) = block {
-        if let Some(found) = search(directives, number, these, read, DEPTH) {
+        if let Some(found) = search(text, number, these, read, DEPTH) {
             return Some(found);
         }
         block = blocks[number].around.filter(|_| around);
@@ -83,19 +88,20 @@ pub fn find(
 }
 
 fn search(
-    directives: &[Directive],
+    text: &Text,
     block: usize,
     these: &[String],
     read: &mut dyn FnMut(&str) -> Option<Included>,
     depth: usize,
 ) -> Option<Found> {
-    directives.iter().filter(|one| one.block == block).find_map(|one| {
+    let inside = &text.directives[text.blocks[block].inside.clone()];
+    inside.iter().filter(|one| one.block == block).find_map(|one| {
         if these.iter().any(|what| one.is(what)) {
             return Some((None, one.line));
         }
         let name = one.words.get(1).filter(|_| one.is("include") && depth > 0)?;
         let (path, text) = read(name)?;
-        let (file, line) = search(&text.directives, 0, these, read, depth - 1)?;
+        let (file, line) = search(&text, 0, these, read, depth - 1)?;
         Some((file.or(Some(path)), line))
     })
 }
@@ -103,7 +109,7 @@ fn search(
 impl Text {
     /// Reads a text.
     pub fn new(text: &str) -> Self {
-        let mut blocks = vec![Block { line: 0, around: None }];
+        let mut blocks = vec![Block { line: 0, around: None, inside: 0..0 }];
         let (mut directives, mut words) = (Vec::new(), Vec::new());
         let (mut block, mut line, mut rest) = (0, 1, text);
         while let Some(first) = rest.chars().next() {
@@ -112,12 +118,14 @@ impl Text {
                 ';' | '{' => {
                     directives.push(Directive { words: mem::take(&mut words), line, block });
                     if first == '{' {
-                        blocks.push(Block { line, around: Some(block) });
+                        let inside = directives.len()..0;
+                        blocks.push(Block { line, around: Some(block), inside });
                         block = blocks.len() - 1;
                     }
                     1
                 }
                 '}' => {
+                    blocks[block].inside.end = directives.len();
                     block = blocks[block].around.unwrap_or(0);
                     1
                 }
@@ -130,6 +138,12 @@ impl Text {
             };
             line += rest[..len].matches('\n').count();
             rest = &rest[len..];
+        }
+        // Blocks without an end end with the text.
+        let mut open = Some(block);
+        while let Some(number) = open {
+            blocks[number].inside.end = directives.len();
+            open = blocks[number].around;
         }
         Self { directives, blocks }
     }
