@@ -1,5 +1,7 @@
 //! What nginx's cache says of a request, where nginx has one.
 
+#[cfg(nginx_http_cache)]
+use crate::nginx::base::clock::seconds;
 use crate::nginx::base::ffi::{ngx_http_request_t, ngx_http_upstream_t};
 
 /// The request's entry of a cache, if it has one.
@@ -12,7 +14,7 @@ fn entry<'a>(r: &ngx_http_request_t) -> Option<&'a mut crate::nginx::base::ffi::
 /// Until when the reply may be kept, in seconds of the calendar, or 0, where the request has an entry of a cache.
 #[cfg(nginx_http_cache)]
 pub fn until(r: &ngx_http_request_t) -> Option<i64> {
-    entry(r).map(|entry| entry.valid_sec)
+    entry(r).map(|entry| seconds(entry.valid_sec))
 }
 
 /// Whether the head of the reply is in the buffer of a cache.
@@ -26,15 +28,19 @@ pub fn has_head(r: &ngx_http_request_t, u: &ngx_http_upstream_t) -> bool {
 /// Lets a reply that may be kept be so until another time.
 #[cfg(nginx_http_cache)]
 pub fn keep_until(r: &mut ngx_http_request_t, time: i64) {
+    fn put<T: Copy + TryFrom<i64>>(place: &mut T, time: i64) {
+        // An earlier time than nginx's own fits as that does.
+        *place = time.try_into().unwrap_or(*place);
+    }
     if let Some(entry) = entry(r) {
-        entry.valid_sec = time;
+        put(&mut entry.valid_sec, time);
     }
 }
 
 /// When the reply was put into the cache, in seconds of the calendar.
 #[cfg(nginx_http_cache)]
 pub fn since(r: &ngx_http_request_t) -> Option<i64> {
-    entry(r).map(|entry| entry.date)
+    entry(r).map(|entry| seconds(entry.date))
 }
 
 /// Whether the cache had no reply.

@@ -11,13 +11,18 @@ pub fn now() -> ngx_msec_t {
 /// The seconds of the calendar.
 pub fn today() -> i64 {
     // SAFETY: nginx has set its clock before it reads a configuration, and writes it in this thread alone.
-    unsafe { (*ngx_cached_time).sec }
+    seconds(unsafe { (*ngx_cached_time).sec })
+}
+
+/// Seconds as nginx keeps them, in 32 bits where the system does.
+pub fn seconds(time: impl Into<i64>) -> i64 {
+    time.into()
 }
 
 /// The seconds of the calendar that a time in a header means.
 pub fn parse(text: &[u8]) -> Option<i64> {
     // SAFETY: nginx reads a text of this length.
-    let time = unsafe { ngx_parse_http_time(text.as_ptr().cast_mut(), text.len()) };
+    let time = seconds(unsafe { ngx_parse_http_time(text.as_ptr().cast_mut(), text.len()) });
     (time >= 0).then_some(time)
 }
 
