@@ -1,7 +1,6 @@
 //! Puts the recipe into one location, as if the user had written its lines there.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::rc::Rc;
 
 use crate::buffer_sizes::Sizes;
@@ -15,18 +14,15 @@ use crate::nginx::base::ffi::{ngx_conf_t, ngx_http_err_page_t, ngx_http_handler_
 use crate::nginx::base::guard;
 use crate::nginx::base::parser::{Place, Stop, NO_MEMORY};
 use crate::nginx::base::pool::Pool;
-use crate::nginx::base::variables::Getter;
+use crate::nginx::config::common::Common;
 use crate::nginx::config::{cache_rules, citation};
 use crate::nginx::request::passing::Passing;
 use crate::nginx::request::proxy::{Cache, Proxy};
 use crate::nginx::request::{cache, handler};
-use crate::nginx::stock::connection_settings::Content;
 use crate::nginx::stock::directives::Stock;
 use crate::nginx::stock::level::{is_same, location_name, Level};
 use crate::nginx::stock::settings::UserSettings;
-use crate::nginx::stock::tls_context::Shared;
 use crate::nginx::upstream::blocks;
-use crate::nginx::upstream::implicit::Upstreams;
 use crate::recipe::{is_twin, CANNOT_BE_INHERITED};
 use crate::recipe_values::Values;
 use crate::redirects::Redirects;
@@ -37,21 +33,6 @@ const INTERPRETERS: [(&str, &str); 2] = [
     ("ssi on", "runs what replies of the Frontend API contain"),
     ("sub_filter", "changes what replies of the Frontend API contain"),
 ];
-
-/// What locations share.
-#[derive(Default)]
-pub struct Common {
-    /// The upstreams in use.
-    pub upstreams: Upstreams,
-    /// The TLS contexts, by what they are made of.
-    pub contexts: HashMap<Content, Shared>,
-    /// Whether a request comes as early data, where any server takes it.
-    pub early_data: Option<Rc<Expression>>,
-    /// Whether any server takes odd names of headers.
-    pub folds: bool,
-    /// What works out variables, once a line needs it.
-    pub computed: Option<Rc<[Getter]>>,
-}
 
 /// One location with its `clerk_proxy` line.
 pub struct Block<'a> {

@@ -3,7 +3,8 @@
 use crate::conflict::Conflict;
 use crate::nginx::base::ffi::ngx_conf_t;
 use crate::nginx::base::parser::Stop;
-use crate::nginx::config::apply::{Block, Common};
+use crate::nginx::config::apply::Block;
+use crate::nginx::config::common::Common;
 use crate::nginx::stock::directives::ADDED;
 use crate::nginx::stock::settings::UserSettings;
 use crate::recipe;

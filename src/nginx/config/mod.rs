@@ -6,6 +6,7 @@ pub mod apply;
 pub mod ca_bundle;
 pub mod cache_rules;
 pub mod citation;
+pub mod common;
 pub mod earlier;
 pub mod exposure;
 pub mod headers;

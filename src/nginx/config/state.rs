@@ -13,7 +13,7 @@ use crate::key_source::Key;
 use crate::nginx::base::ffi::{ngx_conf_t, NGX_HTTP_MODULE};
 use crate::nginx::base::module::{Conf, Module, Reach};
 use crate::nginx::base::parser::{ConfExt, Place};
-use crate::nginx::config::apply::Common;
+use crate::nginx::config::common::Common;
 use crate::nginx::request::proxy::Proxy;
 use crate::nginx::stock::directives::Stock;
 use crate::nginx::stock::level::Level;

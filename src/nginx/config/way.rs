@@ -6,7 +6,8 @@ use crate::conflict::Conflict;
 use crate::failure::Failure;
 use crate::nginx::base::ffi::{ngx_conf_t, ngx_http_handler_pt};
 use crate::nginx::base::parser::Stop;
-use crate::nginx::config::apply::{Block, Common};
+use crate::nginx::config::apply::Block;
+use crate::nginx::config::common::Common;
 use crate::nginx::request::{handler, variables};
 use crate::nginx::stock::connection_settings::{
     can_wait, context_of, speaks_http_1, varying, Content,

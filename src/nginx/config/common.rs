@@ -1,0 +1,25 @@
+//! What the locations of a configuration share.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use crate::nginx::base::expression::Expression;
+use crate::nginx::base::variables::Getter;
+use crate::nginx::stock::connection_settings::Content;
+use crate::nginx::stock::tls_context::Shared;
+use crate::nginx::upstream::implicit::Upstreams;
+
+/// What locations share.
+#[derive(Default)]
+pub struct Common {
+    /// The upstreams in use.
+    pub upstreams: Upstreams,
+    /// The TLS contexts, by what they are made of.
+    pub contexts: HashMap<Content, Shared>,
+    /// Whether a request comes as early data, where any server takes it.
+    pub early_data: Option<Rc<Expression>>,
+    /// Whether any server takes odd names of headers.
+    pub folds: bool,
+    /// What works out variables, once a line needs it.
+    pub computed: Option<Rc<[Getter]>>,
+}
