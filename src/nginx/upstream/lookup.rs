@@ -5,7 +5,7 @@ use std::io;
 use std::mem;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ptr;
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Mutex};
 
 use crate::nginx::base::guard;
 use crate::nginx::base::plain::Plain;
@@ -15,38 +15,51 @@ pub type Answer = Result<Vec<IpAddr>, String>;
 
 /// A lookup in its own thread, which uses nothing of nginx: it may outlast the worker's configuration and ends with the
 /// worker.
-pub struct Lookup(Arc<Place>);
+pub struct Lookup {
+    place: Place,
+    /// Until somebody has waited for its end.
+    thread: Option<libc::pthread_t>,
+}
 
 /// Where the thread leaves its answer.
-#[derive(Default)]
-struct Place {
-    answer: Mutex<Option<Answer>>,
-    arrived: Condvar,
-}
+type Place = Arc<Mutex<Option<Answer>>>;
 
 /// What the thread gets.
 struct Task {
     name: String,
-    place: Arc<Place>,
+    place: Place,
 }
 
 impl Lookup {
     /// Starts a lookup.
     pub fn start(name: String) -> Result<Self, String> {
-        let place = Arc::new(Place::default());
+        let place = Place::default();
         let task = Task { name, place: Arc::clone(&place) };
-        start_thread(Box::new(task)).map_err(|error| error.to_string())?;
-        Ok(Self(place))
+        let thread = start_thread(Box::new(task)).map_err(|error| error.to_string())?;
+        Ok(Self { place, thread: Some(thread) })
     }
 
     /// The answer, once it is there.
     pub fn poll(&self) -> Option<Answer> {
-        self.0.answer.lock().ok()?.take()
+        self.place.lock().ok()?.take()
     }
 
-    fn wait(&self) -> Option<Answer> {
-        let answer = self.0.answer.lock().ok()?;
-        self.0.arrived.wait_while(answer, |answer| answer.is_none()).ok()?.take()
+    /// Waits for the answer and the end of the thread: nginx may fork after this.
+    fn wait(mut self) -> Option<Answer> {
+        if let Some(thread) = self.thread.take() {
+            // SAFETY: the thread was started as one to be joined, which is done here alone.
+            unsafe { libc::pthread_join(thread, ptr::null_mut()) };
+        }
+        self.poll()
+    }
+}
+
+impl Drop for Lookup {
+    fn drop(&mut self) {
+        if let Some(thread) = self.thread {
+            // SAFETY: as above; nobody waits for this one.
+            unsafe { libc::pthread_detach(thread) };
+        }
     }
 }
 
@@ -57,7 +70,7 @@ pub fn all(names: &[&str]) -> Vec<Answer> {
         let lookups: Vec<_> = some.iter().map(|name| Lookup::start((*name).to_owned())).collect();
         for (lookup, name) in lookups.into_iter().zip(some) {
             // Where this system has no thread left, without one.
-            let answer = lookup.ok().and_then(|lookup| lookup.wait());
+            let answer = lookup.ok().and_then(Lookup::wait);
             answers.push(answer.unwrap_or_else(|| look_up_blocking(name)));
         }
     }
@@ -65,7 +78,7 @@ pub fn all(names: &[&str]) -> Vec<Answer> {
 }
 
 /// Starts a thread for the task. Where there is no memory for one of std, std ends the process.
-fn start_thread(task: Box<Task>) -> io::Result<()> {
+fn start_thread(task: Box<Task>) -> io::Result<libc::pthread_t> {
     // Signals must reach nginx's thread: its handlers interrupt the wait for events, or for this one.
     let _blocked = BlockedSignals::new();
     let task = Box::into_raw(task);
@@ -74,13 +87,12 @@ fn start_thread(task: Box<Task>) -> io::Result<()> {
     unsafe {
         let (mut attributes, mut thread) = (mem::zeroed(), mem::zeroed());
         libc::pthread_attr_init(&raw mut attributes);
-        libc::pthread_attr_setdetachstate(&raw mut attributes, libc::PTHREAD_CREATE_DETACHED);
         // The libraries that nsswitch.conf names may need it. Unused pages take no memory.
         libc::pthread_attr_setstacksize(&raw mut attributes, 1024 * 1024);
         let status = libc::pthread_create(&raw mut thread, &raw const attributes, run, task.cast());
         libc::pthread_attr_destroy(&raw mut attributes);
         if status == 0 {
-            return Ok(());
+            return Ok(thread);
         }
         drop(Box::from_raw(task));
         Err(io::Error::from_raw_os_error(status))
@@ -91,10 +103,9 @@ extern "C" fn run(task: *mut c_void) -> *mut c_void {
     // SAFETY: `start_thread` has made the task, and this thread has it for itself.
     let Task { name, place } = *unsafe { Box::from_raw(task.cast::<Task>()) };
     let answer = guard::catch("lookup", || look_up_blocking(&name)).unwrap_or_else(Err);
-    if let Ok(mut empty) = place.answer.lock() {
+    if let Ok(mut empty) = place.lock() {
         *empty = Some(answer);
     }
-    place.arrived.notify_one();
     ptr::null_mut()
 }
 
