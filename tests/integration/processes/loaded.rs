@@ -144,14 +144,18 @@ fn seen(fapi: &Fapi, module: &Path, [port, port2]: [u16; 2]) -> Vec<String> {
         let text = nginx.config.folder.read(&format!("logs/{log}"));
         // The harness connects to see whether nginx listens.
         let lines = text.lines().filter(|line| !line.contains("while waiting for request"));
-        seen.extend(lines.map(|line| {
+        let lines = lines.map(|line| {
             let line = plain(line.as_bytes());
             if log == "all.log" {
                 line
             } else {
                 line.replace(|c: char| c.is_ascii_digit(), "")
             }
-        }));
+        });
+        // A request may end after the next one: nginx waits for the client to close.
+        let mut lines: Vec<_> = lines.collect();
+        lines.sort_unstable();
+        seen.append(&mut lines);
     }
     seen
 }
