@@ -3,37 +3,15 @@
 import pathlib
 import socket
 import statistics
-import threading
 import time
 
 import calls
-from world import HEADERS, SCRIPT, Failure
+from load import all_ask
+from world import HEADERS, SCRIPT
 
 # How many ask at a time, and how many where the memory is measured that stays.
 CLIENTS = 4
 MANY = 64
-
-
-def all_ask(nginx, clients, number):
-    """Clients that ask for the script at the same time, so many times each."""
-    failed = []
-
-    def ask():
-        client = nginx.client()
-        try:
-            for _ in range(number):
-                client.ask(SCRIPT)
-        except (Failure, OSError) as failure:
-            failed.append(failure)
-        client.close()
-
-    threads = [threading.Thread(target=ask) for _ in range(clients)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if failed:
-        raise Failure(f"{nginx.name}: {failed[0]}")
 
 
 def faults(pid):
@@ -50,14 +28,14 @@ def one(nginx, scripts):
     with nginx:
         nginx.warm_up()
         worker = nginx.worker()
-        all_ask(nginx, CLIENTS, scripts // CLIENTS)
+        all_ask(nginx, CLIENTS, scripts // CLIENTS, SCRIPT)
         with calls.counted(nginx) as counted:
-            all_ask(nginx, CLIENTS, scripts // CLIENTS)
+            all_ask(nginx, CLIENTS, scripts // CLIENTS, SCRIPT)
         before = faults(worker)
-        all_ask(nginx, CLIENTS, scripts // CLIENTS)
+        all_ask(nginx, CLIENTS, scripts // CLIENTS, SCRIPT)
         fault = (faults(worker) - before) / scripts
         for _ in range(3):
-            all_ask(nginx, MANY, 2)
+            all_ask(nginx, MANY, 2, SCRIPT)
         return counted.get("brk", 0) / scripts, fault, resident(worker)
 
 
@@ -68,7 +46,7 @@ def stalled(nginx, clients):
     with nginx:
         nginx.warm_up()
         # Where there is a cache it has the reply then.
-        all_ask(nginx, 1, 2)
+        all_ask(nginx, 1, 2, SCRIPT)
         worker = nginx.worker()
         before = now = resident(worker)
         sockets = []

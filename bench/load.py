@@ -70,13 +70,17 @@ def one(contender, load):
 
 
 def all_ask(contender, clients, number, path=API, body=None):
-    """A few clients that end no request early."""
+    """Clients that ask at the same time, so many times each, and end no request early."""
+    failed = []
 
     def ask():
         client = contender.client()
         headers = HEADERS if body is None else {**HEADERS, "Content-Type": "application/octet-stream"}
-        for _ in range(number):
-            client.ask(path, body, headers)
+        try:
+            for _ in range(number):
+                client.ask(path, body, headers)
+        except (Failure, OSError) as failure:
+            failed.append(failure)
         client.close()
 
     threads = [threading.Thread(target=ask) for _ in range(clients)]
@@ -84,6 +88,8 @@ def all_ask(contender, clients, number, path=API, body=None):
         thread.start()
     for thread in threads:
         thread.join()
+    if failed:
+        raise Failure(f"{contender.name}: {failed[0]}")
 
 
 def measure_near(world, load, rounds):
