@@ -123,6 +123,7 @@ mod tool {
 /// What has a long form of its own, mostly in a script.
 mod long {
     mod endurance;
+    mod fuzz_owners;
     mod fuzz_server;
     mod memory;
     mod soak;

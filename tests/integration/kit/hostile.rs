@@ -1,8 +1,12 @@
 //! Malformed and hostile requests at random: HTTP/1 as bytes and HTTP/2 as frames.
 
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
+
 use proptest::prelude::Rng as _;
 use proptest::test_runner::{RngAlgorithm, TestRng};
 
+use crate::kit::harness::PATIENCE;
 use crate::kit::http2::{self, frame, literal};
 
 const METHODS: &str = "GET|GET|GET|GET|POST|POST|POST|HEAD|PUT|PATCH|DELETE|OPTIONS|PROPFIND";
@@ -44,7 +48,8 @@ const ODD_HOSTS: &str =
 /// The headers that the module sets or drops, and how they can be written.
 const OWNED: &str = "Clerk-Secret-Key|Clerk-Proxy-Url|X-Forwarded-For|X-Forwarded-Host|X-Forwarded-Proto|\
     Host|Connection|TE|Trailer|Upgrade|Keep-Alive|Expect|Proxy|Proxy-Connection|Proxy-Authorization|\
-    Content-Length|Transfer-Encoding|Cookie|Authorization|Content-Type|Origin|X-Real-IP|Forwarded|X-Hop";
+    Content-Length|Transfer-Encoding|Cookie|Authorization|Content-Type|Origin|X-Real-IP|Forwarded|X-Hop|\
+    Early-Data";
 const FORGED: &str = "sk_live_forged|https://evil.example/__clerk|6.6.6.6|6.6.6.6, 7.7.7.7|evil.example|\
     gopher|x||,|a,b|100-continue|h2c|websocket|trailers|Basic eA==|timeout=5|\"|\u{ff}|a b|\t|chunked|0|\
     close|::1|unknown";
@@ -57,7 +62,7 @@ const ODD_NAMES: &str =
 const CONNECTIONS: &str = "close|keep-alive|Upgrade|X-Hop|close, X-Hop|Clerk-Secret-Key|\
     clerk-proxy-url, X-Forwarded-For|Host|Content-Length|Transfer-Encoding|Cookie, Authorization|\
     X-Forwarded-Host,X-Forwarded-Proto|te, trailer|,|connection|Keep-Alive, close, \u{ff}|Content-Type|\
-    Origin,|X-Real-IP|keep-alive, keep-alive| X-Hop |x-hop\t";
+    Origin,|X-Real-IP|Early-Data|keep-alive, keep-alive| X-Hop |x-hop\t";
 
 const LENGTHS: &str = "+5|5,5|5, 5|0x5| 5|5 |-1|5.0|05|00000000000000000005|99999999999999999999|\
     9223372036854775808|4294967301|5 5||five|5\t|\u{ff}|5;|1e1|18446744073709551621";
@@ -76,6 +81,52 @@ const INNER: &str = "GET /__clerk/inner HTTP/1.1\r\nHost: inner\r\n\r\n";
 pub enum Hostile {
     Http1(Vec<u8>),
     Http2(Vec<(u32, Vec<u8>)>),
+}
+
+impl Hostile {
+    /// As it may be printed.
+    pub fn shown(&self) -> String {
+        match self {
+            Hostile::Http1(bytes) => bytes.escape_ascii().to_string().replace("\\r\\n", "\\r\\n\n"),
+            Hostile::Http2(streams) => {
+                let line =
+                    |(id, frames): &(u32, Vec<u8>)| format!("{id}: {}\n", frames.escape_ascii());
+                streams.iter().map(line).collect()
+            }
+        }
+    }
+}
+
+/// Sends these bytes and reads to the end, or until it is enough.
+pub fn connection(
+    port: u16,
+    address: &str,
+    bytes: &[u8],
+    mut enough: impl FnMut(&[u8]) -> Result<bool, String>,
+) -> Result<(), String> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).map_err(|why| why.to_string())?;
+    stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
+    stream.set_write_timeout(Some(PATIENCE)).expect("a time-out");
+    let proxy = format!("PROXY TCP4 {address} 127.0.0.1 1 {port}\r\n");
+    match stream.write_all(&[proxy.as_bytes(), bytes].concat()) {
+        // nginx may close with a part unread.
+        Err(error) if !is_end(error.kind()) => return Err(error.to_string()),
+        _ => {}
+    }
+    let mut buffer = [0; 16384];
+    loop {
+        match stream.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(count) if enough(&buffer[..count])? => return Ok(()),
+            Ok(_) => {}
+            Err(error) if is_end(error.kind()) => return Ok(()),
+            Err(error) => return Err(format!("the connection does not end: {error}")),
+        }
+    }
+}
+
+fn is_end(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::ConnectionReset | ErrorKind::BrokenPipe)
 }
 
 /// The text with one byte per char.

@@ -2,16 +2,20 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::{Arc, Mutex};
 
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+
+use crate::kit::fapi::Stream;
 use crate::kit::harness::{split_head, values};
 use crate::kit::raw::Raw;
 
 /// One request as it arrived.
 #[derive(Clone)]
 pub struct Record {
+    /// The server name of the TLS handshake.
+    pub sni: Option<String>,
     /// The first line.
     pub line: String,
     /// Header lines without their ends, one char per byte.
@@ -36,6 +40,48 @@ impl Record {
 
     pub fn target(&self) -> &str {
         self.line.split(' ').nth(1).unwrap_or_default()
+    }
+
+    /// The only value of a header, which must be there under no name either that a server takes for the same.
+    pub fn one(&self, name: &str) -> Result<&str, String> {
+        // A server that takes names for variables, as CGI does, sees no difference between these.
+        let alike = |header: &&String| {
+            let other = header.split(':').next().unwrap_or_default().trim().replace('_', "-");
+            other.eq_ignore_ascii_case(name)
+        };
+        match (self.headers.iter().filter(alike).count(), &self.all(name)[..]) {
+            (1, [value]) => Ok(value),
+            _ => Err(format!("not just one {name}")),
+        }
+    }
+
+    /// Checks that the request has these headers, none for one hop, and a path below `base`.
+    pub fn fits(&self, base: &str, headers: &[(&str, &str)]) -> Result<(), String> {
+        for (name, expected) in headers {
+            if self.one(name)? != *expected {
+                return Err(format!("{name} is forged"));
+            }
+        }
+        for name in [
+            "Connection",
+            "Expect",
+            "Keep-Alive",
+            "Proxy",
+            "Proxy-Authorization",
+            "Proxy-Connection",
+            "TE",
+            "Trailer",
+            "Upgrade",
+        ] {
+            if !self.all(name).is_empty() {
+                return Err(format!("{name} is passed on"));
+            }
+        }
+        let path = self.target().split('?').next().unwrap_or_default();
+        if has_dots(path) || !path.starts_with(base) {
+            return Err("the path leaves the prefix".to_owned());
+        }
+        Ok(())
     }
 
     /// Reads a request line and headers, which end in an empty line.
@@ -64,7 +110,7 @@ impl Record {
                 return Err(format!("the header is more than a line: {header:?} of {line:?}"));
             }
         }
-        Ok(Self { line, headers, body: Vec::new(), complete: false })
+        Ok(Self { sni: None, line, headers, body: Vec::new(), complete: false })
     }
 
     /// How long the body is; `None` if it is chunked.
@@ -79,6 +125,12 @@ impl Record {
             _ => Err(format!("the body has no one length: {lengths:?} {codings:?}")),
         }
     }
+}
+
+/// Whether a server may see a segment that leads upwards.
+pub fn has_dots(path: &str) -> bool {
+    let path = path.to_lowercase().replace("%2e", ".").replace("%2f", "/").replace("%5c", "/");
+    path.split(['/', '\\']).any(|segment| segment == "." || segment == "..")
 }
 
 /// The characters of methods and names of headers.
@@ -100,13 +152,43 @@ pub struct Recorder {
     _raw: Raw,
 }
 
+/// What follows a reply.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Then {
+    Keep,
+    Close,
+    /// Any further byte is a fault.
+    Silence,
+}
+
+/// Makes the reply to a whole request.
+type Answerer = dyn Fn(&Record) -> (Vec<u8>, Then) + Send + Sync;
+
 impl Recorder {
     pub fn start() -> Self {
+        Self::answering(None, |record| {
+            let body = if record.line.starts_with("HEAD ") { "" } else { "{\"ok\":true}" };
+            let head = "HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\n";
+            ([head, body].concat().into_bytes(), Then::Keep)
+        })
+    }
+
+    pub fn answering(
+        tls: Option<Arc<ServerConfig>>,
+        answer: impl Fn(&Record) -> (Vec<u8>, Then) + Send + Sync + 'static,
+    ) -> Self {
         let kept = Arc::<Mutex<Kept>>::default();
         let keeper = Arc::clone(&kept);
         let raw = Raw::start(move |stream| {
             stream.set_read_timeout(None).expect("no time-out");
-            if let Err(fault) = serve(stream, &keeper) {
+            let served = match &tls {
+                None => serve(stream, &keeper, &answer),
+                Some(tls) => {
+                    let server = ServerConnection::new(Arc::clone(tls)).expect("a server");
+                    serve(StreamOwned::new(server, stream), &keeper, &answer)
+                }
+            };
+            if let Err(fault) = served {
                 keeper.lock().unwrap().faults.push(fault);
             }
         });
@@ -133,12 +215,27 @@ impl Recorder {
     }
 }
 
-fn serve(mut stream: TcpStream, kept: &Mutex<Kept>) -> Result<(), String> {
+/// A connection, with or without TLS.
+trait Connection: Stream {
+    fn sni(&self) -> Option<String> {
+        None
+    }
+}
+
+impl Connection for TcpStream {}
+
+impl Connection for StreamOwned<ServerConnection, TcpStream> {
+    fn sni(&self) -> Option<String> {
+        self.conn.server_name().map(str::to_owned)
+    }
+}
+
+fn serve(mut stream: impl Connection, kept: &Mutex<Kept>, answer: &Answerer) -> Result<(), String> {
     let mut buffer = Vec::new();
     loop {
         let Some(end) = read_to(&mut stream, &mut buffer, b"\r\n\r\n") else { return Ok(()) };
         let head: Vec<u8> = buffer.drain(..end + 4).take(end).collect();
-        let mut record = Record::parse(&head)?;
+        let mut record = Record { sni: stream.sni(), ..Record::parse(&head)? };
         let length = record.length()?;
         let client = record.all("X-Forwarded-For").join(",");
         let index = {
@@ -154,25 +251,26 @@ fn serve(mut stream: TcpStream, kept: &Mutex<Kept>) -> Result<(), String> {
         if !buffer.is_empty() {
             return Err(format!("{:?} behind {record:#?}", String::from_utf8_lossy(&buffer)));
         }
-        let complete = record.complete;
-        let mut reply = "HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\n".to_owned();
-        if !record.line.starts_with("HEAD ") {
-            reply += "{\"ok\":true}";
-        }
+        let reply = record.complete.then(|| answer(&record));
         // Whoever the client was may have asked for it already, if it came to no end.
         if let Some(kept) = kept.lock().unwrap().by_client.get_mut(&client) {
             if let Some(place) = kept.get_mut(index) {
                 *place = record;
             }
         }
-        if !complete || stream.write_all(reply.as_bytes()).is_err() {
+        let Some((reply, then)) = reply else { return Ok(()) };
+        if stream.write_all(&reply).and_then(|()| stream.flush()).is_err() || then == Then::Close {
             return Ok(());
+        }
+        if then == Then::Silence {
+            let came = read_more(&mut stream, &mut buffer);
+            return came.map_or(Ok(()), |()| Err(format!("\"{}\" came", buffer.escape_ascii())));
         }
     }
 }
 
 /// Where an end stands in what is read; `None` if the connection ends before.
-fn read_to(stream: &mut TcpStream, buffer: &mut Vec<u8>, end: &[u8]) -> Option<usize> {
+fn read_to(stream: &mut impl Stream, buffer: &mut Vec<u8>, end: &[u8]) -> Option<usize> {
     let mut from = 0;
     loop {
         let found = buffer[from..].windows(end.len()).position(|window| window == end);
@@ -184,7 +282,7 @@ fn read_to(stream: &mut TcpStream, buffer: &mut Vec<u8>, end: &[u8]) -> Option<u
     }
 }
 
-fn read_more(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<()> {
+fn read_more(stream: &mut impl Stream, buffer: &mut Vec<u8>) -> Option<()> {
     let mut bytes = [0; 16384];
     let count = stream.read(&mut bytes).ok().filter(|&count| count > 0)?;
     buffer.extend(&bytes[..count]);
@@ -192,7 +290,7 @@ fn read_more(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<()> {
 }
 
 fn read_body(
-    stream: &mut TcpStream,
+    stream: &mut impl Stream,
     buffer: &mut Vec<u8>,
     length: usize,
     body: &mut Vec<u8>,
@@ -209,7 +307,7 @@ fn read_body(
 
 /// Reads chunks without extensions and trailers, which nginx has no reason to send.
 fn read_chunks(
-    stream: &mut TcpStream,
+    stream: &mut impl Stream,
     buffer: &mut Vec<u8>,
     body: &mut Vec<u8>,
 ) -> Result<bool, String> {

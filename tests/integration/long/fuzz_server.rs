@@ -5,17 +5,16 @@
 //! `scripts/fuzz-server` is the long form.
 
 use std::collections::BTreeMap;
-use std::io::{ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, TcpStream};
+use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Mutex;
 use std::thread;
 use std::time::Duration;
 
-use crate::kit::harness::{number, Config, Nginx, KEY, PATIENCE};
-use crate::kit::hostile::{Hostile, Maker};
+use crate::kit::harness::{number, Config, Nginx, KEY};
+use crate::kit::hostile::{connection, Hostile, Maker};
 use crate::kit::http2::{self, Replies};
-use crate::kit::strict::{replies, Answer, Record, Recorder};
+use crate::kit::strict::{has_dots, replies, Answer, Record, Recorder};
 
 const BY_HAND: &str = include_str!("../../../nginx/by-hand.conf");
 
@@ -126,38 +125,6 @@ impl Side {
     }
 }
 
-/// Sends these bytes and reads to the end, or until it is enough.
-fn connection(
-    port: u16,
-    address: &str,
-    bytes: &[u8],
-    mut enough: impl FnMut(&[u8]) -> Result<bool, String>,
-) -> Result<(), String> {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).map_err(|why| why.to_string())?;
-    stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
-    stream.set_write_timeout(Some(PATIENCE)).expect("a time-out");
-    let proxy = format!("PROXY TCP4 {address} 127.0.0.1 1 {port}\r\n");
-    match stream.write_all(&[proxy.as_bytes(), bytes].concat()) {
-        // nginx may close with a part unread.
-        Err(error) if !is_end(error.kind()) => return Err(error.to_string()),
-        _ => {}
-    }
-    let mut buffer = [0; 16384];
-    loop {
-        match stream.read(&mut buffer) {
-            Ok(0) => return Ok(()),
-            Ok(count) if enough(&buffer[..count])? => return Ok(()),
-            Ok(_) => {}
-            Err(error) if is_end(error.kind()) => return Ok(()),
-            Err(error) => return Err(format!("the connection does not end: {error}")),
-        }
-    }
-}
-
-fn is_end(kind: ErrorKind) -> bool {
-    matches!(kind, ErrorKind::ConnectionReset | ErrorKind::BrokenPipe)
-}
-
 fn without_key(bytes: &[u8]) -> Result<(), String> {
     let has_key = bytes.windows(KEY.len()).any(|window| window == KEY.as_bytes());
     if has_key {
@@ -177,60 +144,22 @@ struct Seen {
 
 /// Checks one request that arrived behind the module.
 fn contract(record: &Record, address: &str, host: &str) -> Result<(), String> {
-    let one = |name: &str| -> Result<&str, String> {
-        // A server that takes names for variables, as CGI does, sees no difference between these.
-        let alike = |header: &&String| {
-            let other = header.split(':').next().unwrap_or_default().trim().replace('_', "-");
-            other.eq_ignore_ascii_case(name)
-        };
-        match (record.headers.iter().filter(alike).count(), &record.all(name)[..]) {
-            (1, [value]) => Ok(value),
-            _ => Err(format!("not just one {name}")),
-        }
-    };
-    let url = one("Clerk-Proxy-Url")?;
+    let url = record.one("Clerk-Proxy-Url")?;
     let base = match url {
         "https://app.dev/__clerk" => "/",
         "https://app.dev/__base" => "/base/",
         _ => return Err(format!("Clerk-Proxy-Url is {url}")),
     };
-    for (name, expected) in [
-        ("Host", host),
-        ("Clerk-Secret-Key", KEY),
-        ("X-Forwarded-For", address),
-        ("X-Forwarded-Host", "app.dev"),
-        ("X-Forwarded-Proto", "https"),
-    ] {
-        if one(name)? != expected {
-            return Err(format!("{name} is forged"));
-        }
-    }
-    for name in [
-        "Connection",
-        "Expect",
-        "Keep-Alive",
-        "Proxy",
-        "Proxy-Authorization",
-        "Proxy-Connection",
-        "TE",
-        "Trailer",
-        "Upgrade",
-    ] {
-        if !record.all(name).is_empty() {
-            return Err(format!("{name} is passed on"));
-        }
-    }
-    let path = record.target().split('?').next().unwrap_or_default();
-    if has_dots(path) || !path.starts_with(base) {
-        return Err("the path leaves the prefix".to_owned());
-    }
-    Ok(())
-}
-
-/// Whether a server may see a segment that leads upwards.
-fn has_dots(path: &str) -> bool {
-    let path = path.to_lowercase().replace("%2e", ".").replace("%2f", "/").replace("%5c", "/");
-    path.split(['/', '\\']).any(|segment| segment == "." || segment == "..")
+    record.fits(
+        base,
+        &[
+            ("Host", host),
+            ("Clerk-Secret-Key", KEY),
+            ("X-Forwarded-For", address),
+            ("X-Forwarded-Host", "app.dev"),
+            ("X-Forwarded-Proto", "https"),
+        ],
+    )
 }
 
 /// The path as a server reads it that decodes it once and knows no empty segments, and the query.
@@ -396,7 +325,7 @@ fn nothing_gets_through_that_stock_refuses() {
                 match both(&hostile) {
                     Ok(whole) => break whole,
                     Err(why) if again == 20 => {
-                        panic!("CLERK_PROXY_TEST_SEED={seed}: {why}\n{}", shown(&hostile))
+                        panic!("CLERK_PROXY_TEST_SEED={seed}: {why}\n{}", hostile.shown())
                     }
                     Err(_) => thread::sleep(Duration::from_millis(100)),
                 }
@@ -445,14 +374,4 @@ fn nothing_gets_through_that_stock_refuses() {
         late.len(),
     );
     println!("answers by HTTP/2 and status: {statuses:?}\nother answers than stock: {classes:?}");
-}
-
-fn shown(hostile: &Hostile) -> String {
-    match hostile {
-        Hostile::Http1(bytes) => bytes.escape_ascii().to_string().replace("\\r\\n", "\\r\\n\n"),
-        Hostile::Http2(streams) => {
-            let line = |(id, frames): &(u32, Vec<u8>)| format!("{id}: {}\n", frames.escape_ascii());
-            streams.iter().map(line).collect()
-        }
-    }
 }
