@@ -8,6 +8,7 @@ mod kit {
     pub mod assert;
     pub mod c;
     pub mod connect_proxy;
+    pub mod container;
     pub mod dns_server;
     pub mod documents;
     pub mod domains;
@@ -115,6 +116,7 @@ mod processes {
 /// The tool `clerk-proxy-check` and the documents.
 mod tool {
     mod check;
+    mod containers;
     mod docs;
     mod folders;
     mod pages;
@@ -126,5 +128,6 @@ mod long {
     mod fuzz_owners;
     mod fuzz_server;
     mod memory;
+    mod slow_readers;
     mod soak;
 }

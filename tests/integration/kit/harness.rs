@@ -182,6 +182,8 @@ pub struct Config {
     /// A second port, for HTTP/2.
     pub port2: u16,
     http: String,
+    /// Whether `http` is a whole configuration.
+    whole: bool,
     main: String,
     module: PathBuf,
     /// Modules beside it.
@@ -205,6 +207,7 @@ impl Config {
             port: free_port(),
             port2: free_port(),
             http: http.to_owned(),
+            whole: false,
             main: String::new(),
             module: MODULE.clone(),
             others: std::env::var("CLERK_PROXY_TEST_MODULES").unwrap_or_default(),
@@ -215,6 +218,13 @@ impl Config {
             workers: 1,
             starter: Vec::new(),
         }
+    }
+
+    /// A whole configuration, with the line that loads the module.
+    pub fn whole(text: &str) -> Self {
+        let mut config = Self::new(text);
+        config.whole = true;
+        config
     }
 
     /// One server on `%PORT%` with these lines in it.
@@ -290,6 +300,10 @@ impl Config {
             built_in if built_in.is_empty() => String::new(),
             module => format!("load_module {module}; "),
         };
+        if self.whole {
+            const LINE: &str = "load_module modules/ngx_http_clerk_proxy_module.so;";
+            return filled.replace(LINE, &format!("{load}{} daemon off;", self.others));
+        }
         // Most tests count connections.
         let warm = if filled.contains("clerk_proxy_warm") { "" } else { "clerk_proxy_warm 0;" };
         let (mut main, others, workers) = (self.main.clone(), &self.others, self.workers);

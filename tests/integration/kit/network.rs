@@ -19,7 +19,7 @@ pub fn may_be_own() -> bool {
     status.is_ok_and(|status| status.success())
 }
 
-/// Runs the test of this name once more in a network of its own. True in there; outside the work is done then.
+/// Runs the test of this name once more in a network of its own, with as many files as it wants. True in there; outside the work is done then.
 pub fn inside(test: &str) -> bool {
     if is_own() {
         return true;
@@ -29,7 +29,12 @@ pub fn inside(test: &str) -> bool {
         return false;
     }
     let output = Command::new("unshare")
-        .args(["--net", "sh", "-ec", "ip link set lo up; exec \"$0\" \"$@\""])
+        .args([
+            "--net",
+            "sh",
+            "-ec",
+            "ip link set lo up; ulimit -n \"$(ulimit -Hn)\"; exec \"$0\" \"$@\"",
+        ])
         .arg(std::env::current_exe().expect("a path"))
         .args(["--exact", test, "--nocapture"])
         .env(MARK, "yes")

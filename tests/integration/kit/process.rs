@@ -13,6 +13,13 @@ pub fn memory(pid: u32) -> usize {
     line.split_whitespace().next().unwrap().parse().unwrap()
 }
 
+/// In kilobytes, with a part of what it shares with others.
+pub fn proportional(pid: u32) -> usize {
+    let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
+    let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:")).unwrap();
+    line.split_whitespace().next().unwrap().parse().unwrap()
+}
+
 /// The inodes that files of this name are mapped from, and whether any is gone from its folder.
 pub fn mapped(pid: u32, name: &str) -> (Vec<u64>, bool) {
     let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
