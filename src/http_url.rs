@@ -122,3 +122,29 @@ pub fn parse_http_url(typed: &str) -> Result<(Url, &str), UrlFault> {
     }
     Ok((url, authority))
 }
+
+/// A name or an address without the port behind it.
+pub fn without_port(name: &str) -> &str {
+    let behind = if name.starts_with('[') { name.find(']').unwrap_or(0) } else { 0 };
+    let port = name[behind..].find(':').map_or(name.len(), |colon| behind + colon);
+    &name[..port]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_are_cut_off() {
+        for (name, without) in [
+            ("app.example", "app.example"),
+            ("app.example:8443", "app.example"),
+            ("[::1]", "[::1]"),
+            ("[::1]:8443", "[::1]"),
+            ("", ""),
+            (":1", ""),
+        ] {
+            assert_eq!(without_port(name), without);
+        }
+    }
+}

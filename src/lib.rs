@@ -12,6 +12,7 @@
 //!                  pure core, each line importing only from lines below it
 //!
 //!                  recipe_values       the recipe filled in for one location
+//!                  defaults            values for what a line does not say
 //!                  directive           the words of a `clerk_proxy` line
 //!                  recipe              the stock directives that the line stands for
 //!                  error               what `nginx -t` fails for: mistakes in the words of our directives
@@ -34,16 +35,22 @@
 //!                  request_headers     request headers that are not passed, or that the user should not set
 //!                  reply_headers       headers of outer blocks that may stand in replies
 //!                  client_ip           the client's address in what a CDN sends
+//!                  known_name          what all workers know of a name
 //!                  known_paths         paths that clerk-js and Clerk ask for
 //!                  upstream_uri        request URI ─► upstream URI
 //!                  egress              the proxy of the environment, which nginx does not use
 //!                  hop_by_hop          headers that Connection names
 //!                  public_script       what a cache may keep
+//!                  passing             what it could not keep
 //!                  script_request      what of a request a cache asks with
+//!                  connection_settings what must agree before locations share a connection
 //!                  reply_head          header lines of a reply
 //!                  interim             replies before the reply (1xx)
 //!                  stream_number       a request over HTTP/2 that is sent again
 //!                  error_body          JSON for errors that nginx makes itself
+//!                  traffic             how many requests use an upstream
+//!                  monotonic           times that may wrap
+//!                  pieces              pieces of the memory for when there is none
 //! ```
 //!
 //! Dependencies point down only, and a test fails for one that does not. A file of the core knows no nginx type, logs
@@ -58,6 +65,8 @@ mod buffer_sizes;
 mod client_ip;
 mod configuration_text;
 mod conflict;
+mod connection_settings;
+mod defaults;
 mod directive;
 mod egress;
 mod error;
@@ -68,9 +77,13 @@ mod hop_by_hop;
 mod http_url;
 mod interim;
 mod key_source;
+mod known_name;
 mod known_paths;
 mod location;
+mod monotonic;
 mod neighbour;
+mod passing;
+mod pieces;
 mod proxy_url;
 mod public_script;
 mod recipe;
@@ -83,6 +96,7 @@ mod script_request;
 mod secret_key;
 mod shown;
 mod stream_number;
+mod traffic;
 mod upstream_uri;
 mod variable_names;
 mod warning;
@@ -97,6 +111,6 @@ mod nginx;
 mod inside {
     mod bit_fields;
     mod layers;
+    #[path = "../../src/nginx/base/reserve.rs"]
     mod reserve;
-    mod sharing;
 }

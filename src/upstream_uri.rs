@@ -106,6 +106,15 @@ impl<'a> UpstreamUri<'a> {
         }
     }
 
+    /// Writes the URI to memory of its length that is not a part of the request.
+    pub fn write(&self, to: &mut [u8]) {
+        if let Some(slice) = self.as_slice() {
+            return to.copy_from_slice(slice);
+        }
+        let mut rest = to.iter_mut();
+        self.bytes(|b| rest.next().into_iter().for_each(|place| *place = b));
+    }
+
     /// How many bytes [`Self::bytes`] hands out.
     pub fn len(&self) -> usize {
         self.as_slice().map_or_else(

@@ -23,7 +23,7 @@ use base::ffi::{
     ngx_uint_t, NGX_CONF_TAKE1, NGX_CONF_TAKE2, NGX_CONF_TAKE3, NGX_CONF_TAKE4, NGX_HTTP_LOC_CONF,
     NGX_HTTP_LOC_CONF_OFFSET, NGX_HTTP_MAIN_CONF, NGX_HTTP_MODULE, NGX_HTTP_SRV_CONF,
 };
-use base::module::{Conf, Filter, HttpModule, Module};
+use base::module::{Conf, Filter, Module, NginxModule};
 use base::status::OK;
 use base::{callback, guard, process};
 use config::state::{beginning, MainConf};
@@ -36,14 +36,16 @@ use upstream::names::Names;
 use upstream::servers::SrvConf;
 use upstream::warm;
 
-impl HttpModule for Module {
-    fn module() -> *const ngx_module_t {
+// SAFETY: it stands below.
+unsafe impl NginxModule for Module {
+    fn entry() -> *const ngx_module_t {
         addr_of!(ngx_http_clerk_proxy_module)
     }
 }
 
-impl HttpModule for Filter {
-    fn module() -> *const ngx_module_t {
+// SAFETY: as above.
+unsafe impl NginxModule for Filter {
+    fn entry() -> *const ngx_module_t {
         addr_of!(ngx_http_clerk_proxy_filter_module)
     }
 }
@@ -242,17 +244,17 @@ unsafe extern "C" fn create_last_head(cf: *mut ngx_conf_t) -> *mut c_void {
 
 unsafe extern "C" fn merge_loc_conf(
     cf: *mut ngx_conf_t,
-    outer: *mut c_void,
-    own: *mut c_void,
+    _outer: *mut c_void,
+    _own: *mut c_void,
 ) -> *mut c_char {
-    callback::merge(cf, "merge_loc_conf", (outer, own), merge::merge)
+    callback::merge(cf, "merge_loc_conf", merge::merge)
 }
 
 /// The filter module's merge, which comes after that of the proxy module.
 unsafe extern "C" fn complete_loc_conf(
     cf: *mut ngx_conf_t,
-    outer: *mut c_void,
-    own: *mut c_void,
+    _outer: *mut c_void,
+    _own: *mut c_void,
 ) -> *mut c_char {
-    callback::merge(cf, "completion of merge_loc_conf", (outer, own), merge::complete)
+    callback::merge(cf, "completion of merge_loc_conf", merge::complete)
 }

@@ -10,7 +10,6 @@ use std::ptr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::LazyLock;
 
-use super::base::ffi::{ngx_addr_t, u_char};
 use super::base::ffi::{
     ngx_conf_t, ngx_cycle_t, ngx_event_t, ngx_http_compile_complex_value_t,
     ngx_http_complex_value_t, ngx_http_request_t, ngx_http_upstream_srv_conf_t,
@@ -109,9 +108,6 @@ failing! {
         -> ngx_int_t, ERROR;
     __wrap_ngx_http_upstream_init_round_robin = __real_ngx_http_upstream_init_round_robin(
         cf: *mut ngx_conf_t, upstream: *mut ngx_http_upstream_srv_conf_t
-    ) -> ngx_int_t, ERROR;
-    __wrap_ngx_parse_addr_port = __real_ngx_parse_addr_port(
-        pool: *mut ngx_pool_t, addr: *mut ngx_addr_t, text: *mut u_char, len: usize
     ) -> ngx_int_t, ERROR;
     __wrap_ngx_event_connect_peer = __real_ngx_event_connect_peer(peer: *mut ngx_peer_connection_t)
         -> ngx_int_t, ERROR;

@@ -3,13 +3,8 @@
 #[cfg(nginx_http_cache)]
 use crate::nginx::base::clock::seconds;
 use crate::nginx::base::ffi::{ngx_http_request_t, ngx_http_upstream_t};
-
-/// The request's entry of a cache, if it has one.
 #[cfg(nginx_http_cache)]
-fn entry<'a>(r: &ngx_http_request_t) -> Option<&'a mut crate::nginx::base::ffi::ngx_http_cache_t> {
-    // SAFETY: null or what nginx keeps of the request, as long as it; no caller keeps the reference.
-    unsafe { r.cache.as_mut() }
-}
+use crate::nginx::base::links::request::{entry, entry_buffer};
 
 /// Until when the reply may be kept, in seconds of the calendar, or 0, where the request has an entry of a cache.
 #[cfg(nginx_http_cache)]
@@ -20,8 +15,7 @@ pub fn until(r: &ngx_http_request_t) -> Option<i64> {
 /// Whether the head of the reply is in the buffer of a cache.
 #[cfg(nginx_http_cache)]
 pub fn has_head(r: &ngx_http_request_t, u: &ngx_http_upstream_t) -> bool {
-    // SAFETY: an entry has no buffer, or one of the request's.
-    let buffer = entry(r).and_then(|entry| unsafe { entry.buf.as_ref() });
+    let buffer = entry(r).and_then(|entry| entry_buffer(entry));
     buffer.is_some_and(|buffer| std::ptr::eq(buffer.start, u.buffer.start))
 }
 

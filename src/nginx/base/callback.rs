@@ -11,27 +11,21 @@ use crate::nginx::base::parser::{ConfExt, Stop};
 use crate::nginx::base::reserve;
 use crate::nginx::base::status::{ERROR, OK};
 
-/// A directive's `set`: success, or one `[emerg]`.
+/// A directive's `set`, which has the directive's name.
 pub fn directive(
     cf: *mut ngx_conf_t,
     body: impl FnOnce(&mut ngx_conf_t) -> Result<(), Stop>,
 ) -> *mut c_char {
-    let name = parser(cf).words().swap_remove(0);
-    as_text(run(cf, &name, body))
+    as_text(run(cf, None, body))
 }
 
-/// A merge of an outer configuration of the module into an own one.
-pub fn merge<T: Conf>(
+/// A merge of the configurations of a block and of that around it.
+pub fn merge(
     cf: *mut ngx_conf_t,
     callback: &str,
-    (outer, own): (*mut c_void, *mut c_void),
-    body: impl FnOnce(&mut ngx_conf_t, &'static T, &'static T) -> Result<(), Stop>,
+    body: impl FnOnce(&mut ngx_conf_t) -> Result<(), Stop>,
 ) -> *mut c_char {
-    as_text(run(cf, callback, |cf| {
-        // SAFETY: nginx hands a merge two configurations that the module has created for blocks.
-        let (outer, own) = unsafe { (&*outer.cast::<T>(), &*own.cast::<T>()) };
-        body(cf, outer, own)
-    }))
+    as_text(run(cf, Some(callback), body))
 }
 
 /// `NGX_CONF_OK` or `NGX_CONF_ERROR`.
@@ -45,7 +39,7 @@ pub fn configuration(
     callback: &str,
     body: impl FnOnce(&mut ngx_conf_t) -> Result<(), Stop>,
 ) -> ngx_int_t {
-    run(cf, callback, body).map_or(ERROR, |()| OK)
+    run(cf, Some(callback), body).map_or(ERROR, |()| OK)
 }
 
 /// `create_*_conf`: the new configuration, or null.
@@ -59,7 +53,7 @@ pub fn create_with<T: Conf>(
     callback: &str,
     value: impl FnOnce(&ngx_conf_t) -> T,
 ) -> *mut c_void {
-    run(cf, callback, |cf| {
+    run(cf, Some(callback), |cf| {
         let value = value(cf);
         cf.keep(value)
     })
@@ -68,12 +62,14 @@ pub fn create_with<T: Conf>(
 
 fn run<T>(
     cf: *mut ngx_conf_t,
-    callback: &str,
+    callback: Option<&str>,
     body: impl FnOnce(&mut ngx_conf_t) -> Result<T, Stop>,
 ) -> Option<T> {
-    let cf = parser(cf);
+    // SAFETY: nginx calls configuration callbacks with its one parser state, which nothing else uses meanwhile.
+    let cf = unsafe { &mut *cf };
+    let name = callback.map_or_else(|| cf.words().swap_remove(0), str::to_owned);
     let before = reserve::taken();
-    match guard::catch(callback, || body(cf)) {
+    match guard::catch(&name, || body(cf)) {
         Ok(Ok(value)) if reserve::taken() == before => return Some(value),
         Ok(Ok(_)) => cf.emerg(&Failure::NoMemory.to_string()),
         Ok(Err(Stop::Logged)) => {}
@@ -81,9 +77,4 @@ fn run<T>(
         Err(what) => cf.emerg(&Failure::Internal(what).to_string()),
     }
     None
-}
-
-fn parser<'a>(cf: *mut ngx_conf_t) -> &'a mut ngx_conf_t {
-    // SAFETY: nginx calls configuration callbacks with its one parser state, which nothing else uses meanwhile.
-    unsafe { &mut *cf }
 }

@@ -1,17 +1,16 @@
-//! nginx's monotonic clock.
+//! nginx's clocks.
 
-use crate::nginx::base::ffi::{ngx_cached_time, ngx_msec_t, ngx_parse_http_time};
-use crate::nginx::base::process::number;
+use crate::nginx::base::ffi::{ngx_msec_t, ngx_parse_http_time};
+use crate::nginx::base::process::globals;
 
 /// The time in milliseconds, which is the same in all processes.
 pub fn now() -> ngx_msec_t {
-    number!(ngx_current_msec)
+    globals().milliseconds
 }
 
 /// The seconds of the calendar.
 pub fn today() -> i64 {
-    // SAFETY: nginx has set its clock before it reads a configuration, and writes it in this thread alone.
-    seconds(unsafe { (*ngx_cached_time).sec })
+    seconds(globals().seconds)
 }
 
 /// Seconds as nginx keeps them, in 32 bits where the system does.
@@ -24,9 +23,4 @@ pub fn parse(text: &[u8]) -> Option<i64> {
     // SAFETY: nginx reads a text of this length.
     let time = seconds(unsafe { ngx_parse_http_time(text.as_ptr().cast_mut(), text.len()) });
     (time >= 0).then_some(time)
-}
-
-/// Compares times of the clock, which may wrap.
-pub fn is_before(one: ngx_msec_t, other: ngx_msec_t) -> bool {
-    (one.wrapping_sub(other) as isize) < 0
 }

@@ -1,16 +1,19 @@
 //! A connection to a server.
 
-use std::ffi::{c_int, c_void};
+use std::ffi::c_void;
 use std::io;
-use std::mem::ManuallyDrop;
-use std::net::TcpStream;
-use std::os::fd::FromRawFd;
+use std::mem::MaybeUninit;
+use std::os::fd::BorrowedFd;
 use std::ptr::NonNull;
+use std::time::Duration;
+
+use socket2::{SockRef, TcpKeepalive};
 
 use crate::nginx::base::ffi::{
     ngx_close_connection, ngx_connection_t, ngx_destroy_pool, ngx_event_handler_pt, ngx_event_t,
     ngx_handle_read_event, ngx_log_t, ngx_peer_connection_t, NGX_AGAIN,
 };
+use crate::nginx::base::links::request::events;
 use crate::nginx::base::pool::OwnedPool;
 use crate::nginx::base::status::OK;
 
@@ -43,14 +46,14 @@ impl Connection {
 
     /// The events of reading and of writing.
     pub fn both_events<'a>(self) -> [&'a mut ngx_event_t; 2] {
-        // SAFETY: a connection has two events for itself. As above.
-        unsafe { [&mut *self.get().read, &mut *self.get().write] }
+        events(self.get())
     }
 
-    /// Its descriptor, as a socket of std's, which must not close it.
-    fn socket(self) -> ManuallyDrop<TcpStream> {
-        // SAFETY: the descriptor is open, and stays so.
-        ManuallyDrop::new(unsafe { TcpStream::from_raw_fd(self.get().fd) })
+    /// Asks its socket.
+    fn socket<T>(self, ask: impl FnOnce(SockRef) -> T) -> T {
+        // SAFETY: the descriptor of an open connection is open, and nobody closes it meanwhile.
+        let descriptor = unsafe { BorrowedFd::borrow_raw(self.get().fd) };
+        ask(SockRef::from(&descriptor))
     }
 
     /// Takes it over from nginx, which has begun it: events lead to the owner. `None` without memory. The log is alive as
@@ -92,20 +95,25 @@ impl Connection {
 
     /// What connecting has failed with, if it has.
     pub fn check_connected(self) -> io::Result<()> {
-        self.socket().take_error()?.map_or(Ok(()), Err)
+        self.socket(|socket| socket.take_error())?.map_or(Ok(()), Err)
     }
 
     /// Whether bytes have arrived, which stay there.
     pub fn has_bytes(self) -> bool {
-        self.socket().peek(&mut [0]).is_ok_and(|len| len == 1)
+        self.socket(|socket| socket.peek(&mut [MaybeUninit::uninit()]).is_ok_and(|len| len == 1))
     }
 
-    /// Sets a TCP option; without effect on other sockets, or if the kernel lacks the option.
-    pub fn set_option(self, option: c_int, value: c_int) {
-        let len = libc::socklen_t::try_from(size_of::<c_int>()).unwrap_or_default();
-        let (fd, value) = (self.get().fd, &raw const value);
-        // SAFETY: the value is a number of this length.
-        unsafe { libc::setsockopt(fd, libc::IPPROTO_TCP, option, value.cast(), len) };
+    /// Has the kernel probe a silent connection; without effect on one that is not TCP.
+    pub fn probe(self, how: &TcpKeepalive) {
+        let _ = self.socket(|socket| socket.set_tcp_keepalive(how));
+    }
+
+    /// Sets how long the kernel waits for acknowledgement, where it can and this is TCP.
+    pub fn set_unacknowledged(self, time: Duration) {
+        #[cfg(target_os = "linux")]
+        let _ = self.socket(|socket| socket.set_tcp_user_timeout(Some(time)));
+        #[cfg(not(target_os = "linux"))]
+        let _ = time;
     }
 
     /// Closes the connection, once TLS has been shut down.

@@ -1,60 +1,34 @@
 //! nginx's header lists, and dropping the headers that a `Connection` header names.
 
+use std::cell::Cell;
 use std::ptr::{self, NonNull};
-use std::slice;
 
 use crate::hop_by_hop::{names_nothing, Dropped};
 use crate::nginx::base::ffi::{
     ngx_http_request_t, ngx_list_part_t, ngx_list_push, ngx_list_t, ngx_str_t, ngx_table_elt_t,
 };
+use crate::nginx::base::links::list;
 use crate::nginx::base::plain::Plain;
 use crate::nginx::base::pool::Pool;
 use crate::nginx::base::variables;
 
 const CONNECTION: &[u8; 10] = b"Connection";
 
-/// The headers of a list, in order, as the parts that nginx keeps them in.
-fn parts<'a>(list: &ngx_list_t) -> impl Iterator<Item = &'a [ngx_table_elt_t]> {
-    // SAFETY: the lists given to this function hold `ngx_table_elt_t` and live as long as the request; who changes one
-    // has it as `&mut`.
-    raw_parts(list).map(|(elts, len)| unsafe { slice::from_raw_parts(elts, len) })
-}
-
-/// The same, to be changed.
-fn parts_mut(list: &mut ngx_list_t) -> impl Iterator<Item = &mut [ngx_table_elt_t]> {
-    // SAFETY: as above; each part comes once.
-    raw_parts(list).map(|(elts, len)| unsafe { slice::from_raw_parts_mut(elts, len) })
-}
-
-fn raw_parts(list: &ngx_list_t) -> impl Iterator<Item = (*mut ngx_table_elt_t, usize)> {
-    let mut next = ptr::from_ref(&list.part);
-    std::iter::from_fn(move || {
-        // SAFETY: a list is a chain of parts that ends with null; each has `nelts` elements in use, and null in place
-        // of none.
-        unsafe {
-            let part = next.as_ref()?;
-            next = part.next;
-            let none = (NonNull::dangling().as_ptr(), 0);
-            Some(if part.nelts == 0 { none } else { (part.elts.cast(), part.nelts) })
-        }
-    })
+/// The headers of a list, in order. Their texts live as long as the request.
+fn all(headers: &ngx_list_t) -> impl Iterator<Item = &Cell<ngx_table_elt_t>> {
+    list(headers)
 }
 
 /// The headers that the `Connection` headers of a list remove.
-fn dropped_by<'a>(list: &ngx_list_t) -> Dropped<'a> {
+fn dropped_by(list: &ngx_list_t) -> Dropped<'static> {
     let mut named = Vec::new();
-    for part in parts(list) {
-        for element in part {
-            // The length is compared first, for speed; "User-Agent" and "Set-Cookie" have the same.
-            if element.key.len != CONNECTION.len() {
-                continue;
-            }
-            let key = element.key.as_bytes();
-            let is_connection = key == CONNECTION
-                || (matches!(key[0], b'C' | b'c') && key.eq_ignore_ascii_case(CONNECTION));
-            if is_connection && !names_nothing(element.value.as_bytes()) {
-                named.push(element.value.as_bytes());
-            }
+    for (key, value) in pairs(list) {
+        // The length is compared first, for speed; "User-Agent" and "Set-Cookie" have the same.
+        let is_connection = key.len() == CONNECTION.len()
+            && (key == CONNECTION
+                || (matches!(key[0], b'C' | b'c') && key.eq_ignore_ascii_case(CONNECTION)));
+        if is_connection && !names_nothing(value) {
+            named.push(value);
         }
     }
     if named.is_empty() {
@@ -95,12 +69,11 @@ pub fn keep_in_request(
 ) -> Option<()> {
     // Logs, subrequests and lines such as "proxy_no_cache $http_x" read them later.
     variables::keep_headers(r)?;
-    let count = parts(&r.headers_in.headers).map(<[_]>::len).sum::<usize>();
-    let all = parts(&r.headers_in.headers).flatten().copied();
-    let all = all.filter_map(|mut one| stays(&mut one).then_some(one));
     // There must be room: nginx and other modules add to the list.
-    let room = count.max(1);
-    let kept = Pool::from(&*r).fill(room, all)?;
+    let room = all(&r.headers_in.headers).count().max(1);
+    let all = all(&r.headers_in.headers).map(Cell::get);
+    let kept = all.filter_map(|mut one| stays(&mut one).then_some(one));
+    let kept = Pool::from(&*r).fill(room, kept)?;
     let (elts, nelts) = (kept.as_mut_ptr().cast(), kept.len());
     let list = &mut r.headers_in.headers;
     list.part = ngx_list_part_t { elts, nelts, next: ptr::null_mut() };
@@ -116,18 +89,15 @@ pub fn is_in_request(r: &ngx_http_request_t, name: &str) -> bool {
 /// The value of the only header of the request whose name is meant.
 pub fn only(r: &ngx_http_request_t, is_meant: impl Fn(&[u8]) -> bool) -> Option<&[u8]> {
     // Other modules take a header away by this number.
-    let all = parts(&r.headers_in.headers).flatten().filter(|element| element.hash != 0);
+    let all = all(&r.headers_in.headers).map(Cell::get).filter(|element| element.hash != 0);
     let mut meant = all.filter(|element| is_meant(element.key.as_bytes()));
     let value = meant.next()?.value;
     meant.next().is_none().then(|| value.into())
 }
 
 /// The names and values of a list.
-pub fn pairs(list: &ngx_list_t) -> impl Iterator<Item = (&[u8], &[u8])> {
-    parts(list).flatten().map(|element| {
-        let element: &ngx_table_elt_t = element;
-        (element.key.as_bytes(), element.value.as_bytes())
-    })
+pub fn pairs<'a>(list: &ngx_list_t) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + use<'a, '_> {
+    all(list).map(|element| (element.get().key.into(), element.get().value.into()))
 }
 
 /// Drops the reply headers that the upstream's `Connection` names.
@@ -140,20 +110,18 @@ pub fn drop_named_in_reply(r: &mut ngx_http_request_t, from_upstream: &ngx_list_
 
 /// Removes headers of the reply.
 pub fn remove_from_reply(r: &mut ngx_http_request_t, is_meant: impl Fn(&[u8]) -> bool) {
-    let all = parts_mut(&mut r.headers_out.headers).flatten();
-    for element in all.filter(|element| is_meant(element.key.as_bytes())) {
+    for element in all(&r.headers_out.headers).filter(|one| is_meant(one.get().key.as_bytes())) {
         // "Not sent".
-        element.hash = 0;
+        element.set(ngx_table_elt_t { hash: 0, ..element.get() });
     }
 }
 
 /// Whether a header of the upstream's may lead a browser to another URL.
 pub fn may_lead_elsewhere(list: &ngx_list_t) -> bool {
     let names = [&b"Location"[..], b"Refresh"];
-    parts(list).flatten().any(|element| {
+    pairs(list).any(|(key, _)| {
         // The length is compared first, for speed.
-        matches!(element.key.len, 7 | 8)
-            && names.iter().any(|name| element.key.as_bytes().eq_ignore_ascii_case(name))
+        matches!(key.len(), 7 | 8) && names.iter().any(|name| key.eq_ignore_ascii_case(name))
     })
 }
 
@@ -166,9 +134,9 @@ pub fn replace_in_reply(
     for (name, value) in pairs(&r.headers_out.headers) {
         values.push(by(name, value).map(|value| Pool::from(&*r).text(value)));
     }
-    for (element, value) in parts_mut(&mut r.headers_out.headers).flatten().zip(values) {
+    for (element, value) in all(&r.headers_out.headers).zip(values) {
         if let Some(value) = value {
-            element.value = value?;
+            element.set(ngx_table_elt_t { value: value?, ..element.get() });
         }
     }
     Some(())

@@ -13,7 +13,9 @@ const LARGE: usize = 512 * 1024;
 pub fn expect_large_blocks() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        // SAFETY: null or a block that nobody else has. The compiler must not see that nobody uses it.
-        unsafe { libc::free(hint::black_box(libc::malloc(LARGE))) };
+        let mut block = Vec::<u8>::new();
+        let _ = block.try_reserve_exact(LARGE);
+        // The compiler must not see that nobody uses it.
+        drop(hint::black_box(block));
     });
 }

@@ -1,5 +1,6 @@
 //! nginx's basics made safe. Knows no directive; imports the pure core alone.
 
+pub mod address;
 pub mod cached;
 pub mod callback;
 pub mod clock;
@@ -10,6 +11,7 @@ pub mod ffi;
 pub mod guard;
 pub mod headers;
 pub mod heap;
+pub mod links;
 pub mod log;
 pub mod module;
 pub mod parser;
@@ -17,7 +19,6 @@ pub mod plain;
 pub mod pool;
 pub mod process;
 pub mod program;
-pub mod request;
 pub mod reserve;
 pub mod status;
 #[cfg(nginx_http_ssl)]

@@ -11,6 +11,7 @@ use crate::nginx::base::ffi::{
     ngx_buf_t, ngx_conf_file_t, ngx_conf_full_name, ngx_conf_log_error, ngx_conf_t, ngx_str_t,
     ngx_uint_t, NGX_HTTP_MODULE, NGX_LOG_EMERG, NGX_LOG_WARN,
 };
+use crate::nginx::base::links::configuration;
 use crate::nginx::base::plain::Plain;
 use crate::nginx::base::pool::Pool;
 use crate::nginx::base::status::OK;
@@ -99,19 +100,16 @@ pub trait ConfExt {
 
 impl ConfExt for ngx_conf_t {
     fn words(&self) -> Vec<String> {
-        // SAFETY: nginx calls a directive's handler with `args` set to an array of `ngx_str_t`.
-        let words = unsafe { (*self.args).as_slice::<ngx_str_t>() };
-        words.iter().map(|word| String::from_utf8_lossy(word.as_bytes()).into_owned()).collect()
+        let words = configuration::words(self).iter();
+        words.map(|word| String::from_utf8_lossy(word.as_bytes()).into_owned()).collect()
     }
 
     fn place(&self) -> Place {
-        // SAFETY: while nginx parses, `conf_file` is the file it reads; the name lives in the cycle's pool.
-        let file = unsafe { &*self.conf_file };
-        Place { file: file.file.name, line: file.line }
+        self.place_if_any().unwrap_or(Place { file: ngx_str_t::empty(), line: 0 })
     }
 
     fn place_if_any(&self) -> Option<Place> {
-        (!self.conf_file.is_null()).then(|| self.place())
+        configuration::file(self).map(|file| Place { file: file.file.name, line: file.line })
     }
 
     fn at<T>(

@@ -1,25 +1,37 @@
-//! C structs that may be zeroed.
+//! C structs that are read from memory as it is.
 
 use std::mem;
 
-use libc::{addrinfo, sockaddr_in};
+#[cfg(nginx_pcre)]
+use crate::nginx::base::ffi::ngx_http_script_regex_code_t;
+use libc::{sockaddr_in, sockaddr_in6};
 
 use crate::nginx::base::ffi::{
     ngx_addr_t, ngx_buf_t, ngx_conf_file_t, ngx_conf_t, ngx_connection_t, ngx_event_t,
-    ngx_http_compile_complex_value_t, ngx_http_complex_value_t, ngx_http_connection_t,
-    ngx_http_request_t, ngx_http_upstream_t, ngx_http_variable_value_t, ngx_log_t, ngx_table_elt_t,
+    ngx_hash_key_t, ngx_http_compile_complex_value_t, ngx_http_complex_value_t,
+    ngx_http_conf_addr_t, ngx_http_conf_port_t, ngx_http_connection_t, ngx_http_request_t,
+    ngx_http_script_if_code_t, ngx_http_upstream_server_t, ngx_http_upstream_state_t,
+    ngx_http_upstream_t, ngx_http_variable_t, ngx_http_variable_value_t, ngx_keyval_t, ngx_log_t,
+    ngx_shm_zone_t, ngx_str_t, ngx_table_elt_t,
 };
 
 /// A plain C struct.
 ///
 /// # Safety
 ///
-/// Zero is a valid value for each of its fields.
-pub unsafe trait Plain: Sized {
+/// Any bytes are a valid value.
+pub unsafe trait Plain: Copy + 'static {
     /// The struct with nothing in it.
     fn zeroed() -> Self {
         // SAFETY: promised by the trait.
         unsafe { mem::zeroed() }
+    }
+
+    /// The struct that begins at the front of these bytes, if there are enough.
+    fn read(bytes: &[u8]) -> Option<Self> {
+        // SAFETY: promised by the trait; so many bytes are there.
+        let read = || unsafe { bytes.as_ptr().cast::<Self>().read_unaligned() };
+        (bytes.len() >= size_of::<Self>()).then(read)
     }
 }
 
@@ -31,7 +43,18 @@ macro_rules! plain {
 }
 
 plain! {
-    ngx_addr_t ngx_buf_t ngx_conf_file_t ngx_conf_t ngx_connection_t ngx_event_t ngx_http_compile_complex_value_t
-    ngx_http_complex_value_t ngx_http_connection_t ngx_http_request_t ngx_http_upstream_t ngx_http_variable_value_t
-    ngx_log_t ngx_table_elt_t addrinfo sockaddr_in
+    ngx_addr_t ngx_buf_t ngx_conf_file_t ngx_conf_t ngx_connection_t ngx_event_t ngx_hash_key_t
+    ngx_http_compile_complex_value_t ngx_http_complex_value_t ngx_http_conf_addr_t ngx_http_conf_port_t
+    ngx_http_connection_t ngx_http_request_t ngx_http_script_if_code_t ngx_http_upstream_server_t ngx_http_upstream_state_t ngx_http_upstream_t
+    ngx_http_variable_t ngx_http_variable_value_t ngx_keyval_t ngx_log_t ngx_shm_zone_t ngx_str_t ngx_table_elt_t
+    sockaddr_in sockaddr_in6 u8 usize
 }
+
+#[cfg(nginx_pcre)]
+plain! { ngx_http_script_regex_code_t }
+
+// SAFETY: a pointer is one.
+unsafe impl<T: 'static> Plain for *mut T {}
+
+// SAFETY: promised for each.
+unsafe impl<T: Plain, const N: usize> Plain for [T; N] {}

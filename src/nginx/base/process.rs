@@ -1,25 +1,54 @@
 //! The process that runs this code, as nginx sees it.
 
 use std::ptr;
+use std::sync::atomic::AtomicUsize;
 
 use crate::nginx::base::ffi::{
-    ngx_cycle, ngx_cycle_t, NGX_PROCESS_SIGNALLER, NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER,
+    ngx_cached_time, ngx_connection_counter, ngx_current_msec, ngx_cycle, ngx_cycle_t, ngx_exiting,
+    ngx_http_max_module, ngx_msec_t, ngx_pagesize, ngx_process, time_t, NGX_PROCESS_SIGNALLER,
+    NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER,
 };
 
-/// Reads one of nginx's global numbers.
-macro_rules! number {
-    ($name:ident) => {
-        // SAFETY: nginx sets it before code of a module runs, and changes it in this thread alone.
-        unsafe { $crate::nginx::base::ffi::$name }
-    };
+/// What nginx tells everybody.
+pub struct Globals {
+    cycle: &'static ngx_cycle_t,
+    process: usize,
+    exiting: usize,
+    /// The monotonic time, which is the same in all processes.
+    pub milliseconds: ngx_msec_t,
+    /// The time of the calendar.
+    pub seconds: time_t,
+    /// How many connections there were in all workers.
+    pub connections: &'static AtomicUsize,
+    /// The size of the system's pages of memory.
+    pub page_size: usize,
+    /// How many http modules there are.
+    pub modules: usize,
 }
 
-pub(crate) use number;
+/// What nginx tells everybody, at this moment.
+#[inline]
+pub fn globals() -> Globals {
+    // SAFETY: nginx sets all of these before it calls a module, and writes them in the thread that does, but for the
+    // number of connections, which all workers count. A cycle lives as long as it stands there, the rest as long as the
+    // process.
+    unsafe {
+        Globals {
+            cycle: &*ngx_cycle,
+            process: ngx_process,
+            exiting: ngx_exiting,
+            milliseconds: ngx_current_msec,
+            seconds: (*ngx_cached_time).sec,
+            connections: AtomicUsize::from_ptr(ngx_connection_counter.cast()),
+            page_size: ngx_pagesize,
+            modules: ngx_http_max_module,
+        }
+    }
+}
 
 /// The configuration that the process works with or began with.
 pub fn cycle() -> &'static ngx_cycle_t {
-    // SAFETY: `ngx_cycle` is set before any module code runs, and the cycle lives as long as it stands there.
-    unsafe { &*ngx_cycle }
+    globals().cycle
 }
 
 /// Whether the process serves this configuration. A process without workers serves another after a reload.
@@ -29,7 +58,7 @@ pub fn serves(other: *const ngx_cycle_t) -> bool {
 
 /// Whether the process is shutting down.
 pub fn is_exiting() -> bool {
-    number!(ngx_exiting) != 0
+    globals().exiting != 0
 }
 
 /// Whether the process serves requests.
@@ -43,10 +72,5 @@ pub fn only_signals() -> bool {
 }
 
 fn is<const N: usize>(kinds: [u32; N]) -> bool {
-    kinds.map(|kind| kind as usize).contains(&number!(ngx_process))
-}
-
-/// The size of the system's pages of memory.
-pub fn page_size() -> usize {
-    number!(ngx_pagesize)
+    kinds.map(|kind| kind as usize).contains(&globals().process)
 }

@@ -1,12 +1,13 @@
 //! Warnings about settings that are known once nginx has merged all.
 
 use std::ffi::c_void;
-use std::ptr;
+use std::iter;
 
 use crate::nginx::base::ffi::{
-    ngx_array_t, ngx_conf_t, ngx_cycle_t, ngx_event_conf_t, ngx_event_core_module,
-    ngx_events_module, ngx_log_t, NGX_LOG_DEBUG_HTTP, NGX_LOG_WARN,
+    ngx_array_t, ngx_conf_t, ngx_cycle_t, ngx_event_conf_t, NGX_LOG_WARN,
 };
+use crate::nginx::base::links::HasLog;
+use crate::nginx::base::module::{of_core, EventCore, Events, NginxModule};
 use crate::nginx::base::{log, program};
 use crate::nginx::config::state::MainConf;
 use crate::nginx::stock::first_field::{AuthRequest, FirstField, Realm};
@@ -30,7 +31,7 @@ pub fn unauthorized(cf: &ngx_conf_t, level: Level) -> Vec<&'static str> {
 /// come last. A log anywhere counts, since a subrequest writes to the log of its main request's location.
 pub fn warn_of_debug_logs(cycle: &ngx_cycle_t, main: &MainConf) {
     let Some(place) = main.first.get().filter(|_| program::writes_debug_logs()) else { return };
-    if main.logs_requests.get() || logs_requests(cycle.log) || has_debug_connections(cycle) {
+    if main.logs_requests.get() || logs_requests(cycle) || has_debug_connections(cycle) {
         log::log(NGX_LOG_WARN, &format!("{} in {place}", Warning::DebugLog));
     }
 }
@@ -42,26 +43,20 @@ fn has_debug_connections(cycle: &ngx_cycle_t) -> bool {
     const LIST: usize = std::mem::offset_of!(ngx_event_conf_t, debug_connection);
     #[cfg(not(nginx_debug))]
     const LIST: usize = size_of::<ngx_event_conf_t>();
-    // SAFETY: each core module has its place in `conf_ctx`; that of the events module, where it is not null, has
-    // the settings of all of its modules, of which the first is its core.
+    let Some(events) = of_core(cycle).map(|confs| confs.at(Events::indices().0)) else {
+        return false;
+    };
+    // SAFETY: what the events module keeps, where it is not null, leads to the settings of all of its modules, its core's
+    // among them.
     unsafe {
-        let events = *cycle.conf_ctx.add(ngx_events_module.index);
         let Some(confs) = events.cast::<*mut *mut c_void>().as_ref() else { return false };
-        let conf = (*confs.add(ngx_event_core_module.ctx_index)).cast::<ngx_event_conf_t>();
+        let conf = (*confs.add(EventCore::index())).cast::<ngx_event_conf_t>();
         !conf.is_null() && (*conf.byte_add(LIST).cast::<ngx_array_t>()).nelts > 0
     }
 }
 
 /// Whether the headers of requests are logged, if nginx was built with debugging.
-pub fn logs_requests(mut log: *const ngx_log_t) -> bool {
-    const DEBUG_HTTP: usize = NGX_LOG_DEBUG_HTTP as usize;
-    while let Some(this) = ptr::NonNull::new(log.cast_mut()) {
-        // SAFETY: logs are a list that ends with null.
-        let this = unsafe { this.as_ref() };
-        if this.log_level & DEBUG_HTTP != 0 {
-            return true;
-        }
-        log = this.next;
-    }
-    false
+pub fn logs_requests(holder: &impl HasLog) -> bool {
+    let mut logs = iter::successors(holder.logs_to(), |log| log.logs_to());
+    logs.any(|log| log::is_debugged(Some(log)))
 }

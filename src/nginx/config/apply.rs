@@ -16,13 +16,13 @@ use crate::nginx::base::parser::{Place, Stop, NO_MEMORY};
 use crate::nginx::base::pool::Pool;
 use crate::nginx::config::common::Common;
 use crate::nginx::config::{cache_rules, citation};
-use crate::nginx::request::passing::Passing;
 use crate::nginx::request::proxy::{Cache, Proxy};
 use crate::nginx::request::{cache, handler};
 use crate::nginx::stock::directives::Stock;
 use crate::nginx::stock::level::{is_same, location_name, Level};
 use crate::nginx::stock::settings::UserSettings;
 use crate::nginx::upstream::blocks;
+use crate::passing::Passing;
 use crate::recipe::{is_twin, CANNOT_BE_INHERITED};
 use crate::recipe_values::Values;
 use crate::redirects::Redirects;
@@ -63,7 +63,19 @@ pub struct Nested<'a> {
     pub zone: Option<&'a str>,
 }
 
-impl Block<'_> {
+impl<'a> Block<'a> {
+    /// A location with the effective line, and where that stands.
+    pub fn new(
+        stock: &'a Stock,
+        level: Level,
+        (line, place): (&'a Effective, Place),
+        written_here: &'a UserSettings,
+        nested: Option<Nested<'a>>,
+    ) -> Self {
+        let warnings = RefCell::default();
+        Self { stock, level, line, place, written_here, nested, warnings }
+    }
+
     /// Makes the location a stock proxy location with the lines of the recipe.
     pub fn apply(
         &self,

@@ -26,9 +26,7 @@ pub fn take(stock: &Stock, level: Level) -> Option<String> {
     if !stock.has("proxy_cache") || conf.cache() != 1 {
         return None;
     }
-    // SAFETY: a zone and a text with variables are null or live as long as the configuration.
-    let (zone, value) = unsafe { (conf.cache_zone.as_ref(), conf.cache_value.as_ref()) };
-    let text = match (zone, value) {
+    let text = match crate::nginx::base::links::configuration::cache(conf) {
         (None, Some(value)) => value.value,
         (Some(zone), _) if !zone.data.is_null() => zone.shm.name,
         // The zone does not exist; nginx reports that itself.

@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 
+use crate::connection_settings::Content;
 use crate::nginx::base::expression::Expression;
 use crate::nginx::base::variables::Getter;
-use crate::nginx::stock::connection_settings::Content;
 use crate::nginx::stock::tls_context::Shared;
 use crate::nginx::upstream::implicit::Upstreams;
 

@@ -62,7 +62,7 @@ fn warn(cf: &mut ngx_conf_t, level: Level, proxy: &Rc<Proxy>, told: &mut HashSet
         // nginx tries these in order, after all prefixes except those with "^~".
         let before = regex::locations(outer).take_while(|other| !std::ptr::eq(*other, core));
         for other in before.filter(|_| !regex::is_final(core)) {
-            let conf = Level::of_location(other).and_then(|level| Location::of(&level));
+            let conf = Level::of(other).and_then(|level| Location::of(&level));
             let Some(conf) = conf.map(|conf| conf.borrow()) else { continue };
             let taken = paths.iter().find(|path| Regex::of(other).matches(cf, path));
             let (Some(path), None, Some(place)) = (taken, &conf.proxy, conf.place) else {

@@ -4,20 +4,21 @@
 //! configurations of all blocks are then still as the user wrote them, so that the order of lines does not matter. The
 //! stock modules merge, check and compile what we add as if the user had written it.
 
-use std::cell::RefCell;
 use std::rc::Rc;
 
 use crate::configuration_text::Near;
 use crate::conflict::Conflict;
+use crate::defaults::Defaults;
 use crate::directive::Effective;
-use crate::key_source::{Key, Source};
+use crate::failure::Failure;
+use crate::key_source::Source;
 use crate::neighbour::Neighbour;
 use crate::nginx::base::expression::Expression;
 use crate::nginx::base::ffi::ngx_conf_t;
 use crate::nginx::base::module::Conf;
 use crate::nginx::base::parser::{ConfExt, Stop};
 use crate::nginx::config::apply::{Block, Nested};
-use crate::nginx::config::state::{Defaults, Line, LocConf, Location, MainConf, Written};
+use crate::nginx::config::state::{Line, LocConf, Location, MainConf, Written};
 use crate::nginx::config::{advice, citation, earlier, key, lines, locations, named};
 use crate::nginx::request::proxy::{Proxy, RequestConf};
 use crate::nginx::request::{filter, handler};
@@ -28,11 +29,13 @@ use crate::nginx::stock::settings::UserSettings;
 use crate::nginx::stock::tls_context;
 use crate::nginx::upstream::blocks;
 use crate::nginx::upstream::wanted::Wanted;
-use crate::recipe::WARM;
 
 /// Applies the recipe to one block. Outer blocks are merged first.
-pub fn merge(cf: &mut ngx_conf_t, outer: &Location, own: &Location) -> Result<(), Stop> {
-    let (outer, own) = (&mut *outer.borrow_mut(), &mut *own.borrow_mut());
+pub fn merge(cf: &mut ngx_conf_t) -> Result<(), Stop> {
+    let own = &mut *Location::read(cf)?.borrow_mut();
+    let outer = own.around.as_ref().and_then(Location::of);
+    let outer = outer.ok_or_else(|| Failure::Internal("no block around".to_owned()))?;
+    let outer = &mut *outer.borrow_mut();
     own.defaults.fill_from(&outer.defaults);
     let main = MainConf::read(cf)?;
     if main.first.get().is_none() {
@@ -92,22 +95,24 @@ fn apply(
             cf.warn(&Neighbour::NarrowHeaders { size });
         }
         let line = effective_with(cf, &written, &own.defaults)?;
-        let (line, written_here) = (&line, &here);
-        let block = Block {
-            stock,
-            level,
-            line,
-            place,
-            written_here,
-            nested: None,
-            warnings: RefCell::default(),
-        };
+        let block = Block::new(stock, level, (&line, place), &here, None);
         let proxy = block.apply(cf, outer, &mut main.common.borrow_mut());
         citation::cite(cf, place, Near::Line, proxy)
     })?;
-    let applied = stock.written_in(level).within(outer);
+    Ok(Some(applied(stock, level, proxy, (written, here), outer)))
+}
+
+/// What was applied to a location, for requests and for locations inside of it.
+fn applied(
+    stock: &Stock,
+    level: Level,
+    proxy: Proxy,
+    (written, here): (Written, UserSettings),
+    around: Option<&UserSettings>,
+) -> (Rc<Proxy>, Line) {
+    let applied = stock.written_in(level).within(around);
     let zone = proxy.cache.as_ref().map(|cache| cache.zone.text().to_owned());
-    Ok(Some((proxy.into(), Line { written, here, applied, zone })))
+    (proxy.into(), Line { written, here, applied, zone })
 }
 
 /// Finishes a block without its own `clerk_proxy`, which may be inside a location with one.
@@ -152,27 +157,17 @@ fn apply_again(
 ) -> Result<(Rc<Proxy>, Line), Stop> {
     let main = MainConf::read(cf)?;
     let stock = main.stock()?;
-    let line = &effective_with(cf, &around.written, &own.defaults)?;
-    let written_here = &here.within(Some(&around.here));
+    let line = effective_with(cf, &around.written, &own.defaults)?;
+    let written_here = here.within(Some(&around.here));
     let nested = Nested { own: here, around: &around.applied, zone: around.zone.as_deref() };
     let place = around.written.place;
-    let block = Block {
-        stock,
-        level,
-        line,
-        place,
-        written_here,
-        nested: Some(nested),
-        warnings: RefCell::default(),
-    };
+    let block = Block::new(stock, level, (&line, place), &written_here, Some(nested));
     let proxy = block.apply(cf, own.effective.as_deref(), &mut main.common.borrow_mut());
     let proxy = citation::cite(cf, own.place.unwrap_or(place), Near::Block, proxy);
     let mut proxy = citation::cite(cf, place, Near::Line, proxy)?;
     proxy.unauthorized = Rc::clone(&other.unauthorized);
-    let applied = stock.written_in(level).within(Some(&around.applied));
-    let zone = proxy.cache.as_ref().map(|cache| cache.zone.text().to_owned());
-    let written = around.written.clone();
-    Ok((proxy.into(), Line { written, here: written_here.clone(), applied, zone }))
+    let line = (around.written.clone(), written_here);
+    Ok(applied(stock, level, proxy, line, Some(&around.applied)))
 }
 
 /// The line, completed by the other directives and the defaults.
@@ -181,22 +176,17 @@ fn effective_with(
     written: &Written,
     defaults: &Defaults,
 ) -> Result<Effective, Stop> {
-    let Written { line, key, .. } = written;
-    let key = match (key, &defaults.key) {
-        (Some(key), _) => Key::clone(key),
-        (None, Some(key)) => Key::clone(key),
-        (None, None) => key::read(cf, lines::CLERK_PROXY, &Source::Default)?,
+    let key = match written.key.as_ref().or(defaults.key.as_deref()) {
+        Some(key) => key.clone(),
+        None => key::read(cf, lines::CLERK_PROXY, &Source::Default)?,
     };
-    let origin = line.origin.as_ref().or(defaults.origin.as_deref()).cloned().unwrap_or_default();
-    let client_ip = defaults.client_ip.as_deref().map(str::to_owned);
-    let (keepalive, warm) = (line.keepalive, defaults.warm.unwrap_or(WARM));
-    Ok(Effective { url: line.url.clone(), key, origin, keepalive, client_ip, warm })
+    Ok(defaults.complete(&written.line, key))
 }
 
 /// Finishes one block, once the proxy module has merged it.
-pub fn complete(cf: &mut ngx_conf_t, _outer: &RequestConf, own: &RequestConf) -> Result<(), Stop> {
+pub fn complete(cf: &mut ngx_conf_t) -> Result<(), Stop> {
     let (main, level) = (MainConf::read(cf)?, Level::read(cf)?);
-    if advice::logs_requests(level.core().error_log) {
+    if advice::logs_requests(level.core()) {
         main.logs_requests.set(true);
     }
     let Some(stock) = main.stock.get() else { return Ok(()) };
@@ -242,7 +232,7 @@ pub fn complete(cf: &mut ngx_conf_t, _outer: &RequestConf, own: &RequestConf) ->
     if level.core().noname() == 0 {
         main.locations.borrow_mut().push((level, Rc::clone(proxy)));
     }
-    Ok(own.set(proxy)?)
+    Ok(RequestConf::read(cf)?.set(proxy)?)
 }
 
 /// Installs the filters and the upstreams' callbacks, once nginx has merged all. Filters are installed only if a

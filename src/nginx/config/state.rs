@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use std::rc::Rc;
 
 use crate::configuration_text::Text;
+use crate::defaults::Defaults;
 use crate::directive::ClerkProxy;
 use crate::failure::Failure;
-use crate::frontend_api::Origin;
 use crate::key_source::Key;
 use crate::nginx::base::ffi::{ngx_conf_t, NGX_HTTP_MODULE};
 use crate::nginx::base::module::{Conf, Module, Reach};
@@ -138,27 +138,4 @@ pub struct Line {
     pub applied: UserSettings,
     /// The zone of a cache.
     pub zone: Option<String>,
-}
-
-/// The values of the directives beside `clerk_proxy`.
-#[derive(Clone, Default)]
-pub struct Defaults {
-    /// `clerk_proxy_secret_key`.
-    pub key: Option<Rc<Key>>,
-    /// `clerk_proxy_upstream`.
-    pub origin: Option<Rc<Origin>>,
-    /// `clerk_proxy_client_ip`.
-    pub client_ip: Option<Rc<str>>,
-    /// `clerk_proxy_warm`.
-    pub warm: Option<u16>,
-}
-
-impl Defaults {
-    /// Fills in the values of the outer block.
-    pub fn fill_from(&mut self, outer: &Self) {
-        self.key = self.key.take().or_else(|| outer.key.clone());
-        self.origin = self.origin.take().or_else(|| outer.origin.clone());
-        self.client_ip = self.client_ip.take().or_else(|| outer.client_ip.clone());
-        self.warm = self.warm.or(outer.warm);
-    }
 }

@@ -3,15 +3,13 @@
 use std::num::NonZeroU16;
 
 use crate::conflict::Conflict;
+use crate::connection_settings::{can_wait, context_of, speaks_http_1, varying, Content};
 use crate::failure::Failure;
 use crate::nginx::base::ffi::{ngx_conf_t, ngx_http_handler_pt};
 use crate::nginx::base::parser::Stop;
 use crate::nginx::config::apply::Block;
 use crate::nginx::config::common::Common;
 use crate::nginx::request::{handler, variables};
-use crate::nginx::stock::connection_settings::{
-    can_wait, context_of, speaks_http_1, varying, Content,
-};
 use crate::nginx::stock::level::is_same;
 use crate::nginx::stock::settings::UserSettings;
 use crate::nginx::stock::tls_context::{self, Shared};

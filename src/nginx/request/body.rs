@@ -10,6 +10,8 @@ use crate::nginx::base::ffi::{
     NGX_DONE, NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_SPECIAL_RESPONSE, NGX_HTTP_VERSION_20,
 };
 use crate::nginx::base::guard;
+#[cfg(nginx_http_v3)]
+use crate::nginx::base::links::request;
 use crate::nginx::request::proxy::{self, Proxy};
 use crate::nginx::stock::level::Level;
 
@@ -51,9 +53,8 @@ pub fn read_first(r: &mut ngx_http_request_t) -> ngx_int_t {
 /// streams together, 8 MB, and therefore the memory that it can take, stays as it is.
 #[cfg(nginx_http_v3)]
 fn widen(r: &ngx_http_request_t) {
-    // SAFETY: a request has a connection; one of HTTP/3 has a stream, which lives as long, and nginx reads the window's
-    // size each time that it opens it.
-    if let Some(stream) = unsafe { (*r.connection).quic.as_mut() } {
+    // nginx reads the window's size each time that it opens it.
+    if let Some(stream) = request::stream(request::client(r)) {
         stream.recv_window = stream.recv_window.max(WINDOW);
     }
 }

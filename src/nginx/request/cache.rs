@@ -9,12 +9,13 @@ use crate::nginx::base::ffi::{
     ngx_http_request_t, ngx_http_upstream_t, ngx_int_t, NGX_HTTP_GET, NGX_HTTP_HEAD,
     NGX_HTTP_INTERNAL_SERVER_ERROR,
 };
+use crate::nginx::base::links::request;
 use crate::nginx::base::pool::Pool;
-use crate::nginx::base::{cached, clock, guard, headers, request};
+use crate::nginx::base::{cached, clock, guard, headers};
 use crate::nginx::request::notes::{note, noted, Note};
-use crate::nginx::request::passing::hash;
 use crate::nginx::request::proxy::{self, Cache, Proxy};
 use crate::nginx::request::uri;
+use crate::passing::hash;
 use crate::public_script::{age_of, is_lasting, is_public_script, may_be_kept, past};
 use crate::script_request::{said_for_script, Encodings, Said};
 use crate::upstream_uri::UpstreamUri;
@@ -64,7 +65,7 @@ fn is_for_cache(r: &mut ngx_http_request_t, proxy: &Proxy, cache: &Cache) -> boo
     // A background update is for a script that is in the cache.
     is_public_script(uri)
         && !headers::is_in_request(r, "Origin")
-        && !(ptr::eq(r, r.main) && cache.passing.has(hash((tenant, uri))))
+        && !(ptr::eq(r, r.main) && cache.passing.has(hash((tenant, uri)), clock::now()))
 }
 
 /// The zone for a request, as `proxy_cache` asks for it.
@@ -105,7 +106,7 @@ pub fn note_reply(r: &mut ngx_http_request_t, proxy: &Proxy) {
     }
     let tenant = hash(cache.scripts.value(r));
     if let Some(uri) = uri::of(r, proxy).as_ref().and_then(UpstreamUri::as_slice) {
-        cache.passing.add(hash((tenant, uri)));
+        cache.passing.add(hash((tenant, uri)), clock::now());
     }
 }
 

@@ -10,9 +10,10 @@ use crate::nginx::base::ffi::{
     ngx_http_request_t, ngx_http_top_body_filter, ngx_http_top_header_filter, ngx_http_upstream_t,
     ngx_int_t, ngx_str_t, NGX_HTTP_BAD_GATEWAY, NGX_HTTP_SWITCHING_PROTOCOLS,
 };
+use crate::nginx::base::links::request;
 use crate::nginx::base::pool::Pool;
 use crate::nginx::base::status::{ERROR, OK};
-use crate::nginx::base::{cached, expression, guard, headers, log, request};
+use crate::nginx::base::{cached, expression, guard, headers, log};
 use crate::nginx::request::notes::{note, noted, Note};
 use crate::nginx::request::proxy::{self, Proxy};
 use crate::nginx::request::{cache, uri};
@@ -123,7 +124,7 @@ fn follow_redirects(
     let mut asked = Vec::new();
     if let Some(uri) = uri::of(r, proxy) {
         asked.resize(uri.len(), 0);
-        uri::write(&uri, &mut asked);
+        uri.write(&mut asked);
     }
     headers::replace_in_reply(r, |name, value| redirects.header(name, value, &asked, &url))
 }

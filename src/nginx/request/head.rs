@@ -4,21 +4,22 @@
 use std::cell::RefCell;
 use std::ffi::c_void;
 use std::ptr;
-use std::slice;
 use std::sync::OnceLock;
 
 use crate::interim::{interim, Interim};
 use crate::nginx::base::ffi::{
-    ngx_buf_t, ngx_hash_find, ngx_http_request_t, ngx_http_upstream_header_t as Header,
+    ngx_hash_find, ngx_http_request_t, ngx_http_upstream_header_t as Header,
     ngx_http_upstream_main_conf_t, ngx_http_upstream_t, ngx_int_t, ngx_str_t, ngx_table_elt_t,
     NGX_AGAIN,
 };
+use crate::nginx::base::links::request::{self, bytes, bytes_mut};
+use crate::nginx::base::links::HasLog;
 use crate::nginx::base::module::{Conf, Filter, Reach};
 use crate::nginx::base::plain::Plain;
 use crate::nginx::base::pool::Pool;
 use crate::nginx::base::status::{ERROR, OK};
 use crate::nginx::base::symbols::file_of;
-use crate::nginx::base::{cached, guard, headers, log, request};
+use crate::nginx::base::{cached, guard, headers, log};
 use crate::nginx::request::proxy::Proxy;
 #[cfg(nginx_early_hints)]
 use crate::nginx::stock::level::Level;
@@ -151,9 +152,10 @@ fn skip_interim(r: &ngx_http_request_t, u: &mut ngx_http_upstream_t) -> bool {
             Interim::Whole([b'0', b'3'], _) if passes_early_hints(r) => return true,
             Interim::Whole(_, len) => len,
         };
-        let rest = bytes(&u.buffer).len() - len;
-        // SAFETY: nginx's buffer, in which the rest moves to where it would have been.
-        unsafe { ptr::copy(u.buffer.pos.add(len), u.buffer.pos, rest) };
+        // The rest moves to where it would have been.
+        let buffer = bytes_mut(&mut u.buffer);
+        let rest = buffer.len() - len;
+        buffer.copy_within(len.., 0);
         u.buffer.last = u.buffer.pos.wrapping_add(rest);
         if rest == 0 {
             return false;
@@ -197,13 +199,7 @@ fn lines_of(r: &mut ngx_http_request_t, stock: Process) -> ngx_int_t {
 
 /// Whether nginx is between two lines of a head that comes from a server, and writes no debug log of each line.
 fn is_plain(r: &ngx_http_request_t, u: &ngx_http_upstream_t) -> bool {
-    r.state == 0 && !cached::has_head(r, u) && !log::is_debugged(r)
-}
-
-/// What has come of the head and is not read yet; it stays there until the head is read.
-fn bytes<'a>(buffer: &ngx_buf_t) -> &'a [u8] {
-    // SAFETY: nginx has written all between the two, and writes behind them.
-    unsafe { slice::from_raw_parts(buffer.pos, buffer.last.addr() - buffer.pos.addr()) }
+    r.state == 0 && !cached::has_head(r, u) && !log::is_debugged(request::client(r).logs_to())
 }
 
 /// Takes whole plain lines as the stock function would: into the list of headers and to their handlers.

@@ -7,7 +7,6 @@ pub mod handler;
 pub mod head;
 pub mod line;
 pub mod notes;
-pub mod passing;
 pub mod proxy;
 pub mod uri;
 pub mod variables;

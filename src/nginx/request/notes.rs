@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::ptr::{self, NonNull};
 
 use crate::nginx::base::ffi::{ngx_chain_t, ngx_http_request_t};
-use crate::nginx::base::module::{HttpModule, Module};
+use crate::nginx::base::module::{Module, NginxModule};
 
 /// A note. A request has one at a time.
 #[derive(Clone, Copy, PartialEq)]

@@ -13,12 +13,3 @@ pub fn of<'a>(r: &'a ngx_http_request_t, proxy: &Proxy) -> Option<UpstreamUri<'a
     };
     UpstreamUri::cut(uri, &proxy.prefix)
 }
-
-/// Writes a URI to memory of its length that is not a part of the request.
-pub fn write(uri: &UpstreamUri, to: &mut [u8]) {
-    if let Some(slice) = uri.as_slice() {
-        return to.copy_from_slice(slice);
-    }
-    let mut rest = to.iter_mut();
-    uri.bytes(|b| rest.next().into_iter().for_each(|place| *place = b));
-}

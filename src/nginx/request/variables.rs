@@ -5,13 +5,14 @@
 
 use crate::client_ip::{client_ip, Spelling};
 use crate::nginx::base::ffi::{
-    ngx_conf_t, ngx_http_add_variable, ngx_http_request_t, ngx_http_variable_value_t, ngx_int_t,
-    ngx_str_t, NGX_HTTP_VAR_NOCACHEABLE,
+    __BindgenBitfieldUnit, ngx_conf_t, ngx_http_add_variable, ngx_http_request_t,
+    ngx_http_variable_value_t, ngx_int_t, ngx_str_t, NGX_HTTP_VAR_NOCACHEABLE,
 };
+use crate::nginx::base::links::request;
 use crate::nginx::base::parser::{ConfExt, Stop, NO_MEMORY};
 use crate::nginx::base::pool::Pool;
 use crate::nginx::base::status::{ERROR, OK};
-use crate::nginx::base::{expression, guard, headers, request};
+use crate::nginx::base::{expression, guard, headers};
 use crate::nginx::request::proxy::{self, Proxy};
 use crate::nginx::request::{cache, uri};
 use crate::upstream_uri::UpstreamUri;
@@ -85,22 +86,22 @@ const NOT_FOUND: u32 = 1 << 30;
 
 /// Fills the value that nginx hands a getter, with these flags and this length; nginx only reads what it points to.
 fn fill(value: *mut ngx_http_variable_value_t, data: *const u8, word: u32) -> ngx_int_t {
+    // SAFETY: the value is nginx's, which calls a getter to have it filled.
+    let value = unsafe { &mut *value };
     let (len, is_valid) = (word & (VALID - 1), u32::from(word & VALID != 0));
-    // SAFETY: the value is nginx's. The length and the flags are its first word (ngx_variable_value_t).
-    unsafe {
-        if cfg!(target_endian = "little") {
-            value.cast::<u32>().write(word | NO_CACHEABLE);
-        } else {
-            (*value).set_len(len);
-            (*value).set_escape(0);
-            (*value).set_no_cacheable(1);
-            (*value).set_valid(is_valid);
-            (*value).set_not_found(1 - is_valid);
-        }
-        (*value).data = data.cast_mut();
-        debug_assert_eq!(((*value).len(), (*value).not_found()), (len, 1 - is_valid));
-        debug_assert_eq!(((*value).valid(), (*value).no_cacheable()), (is_valid, 1));
+    if cfg!(target_endian = "little") {
+        // ngx_variable_value_t
+        value._bitfield_1 = __BindgenBitfieldUnit::new((word | NO_CACHEABLE).to_ne_bytes());
+    } else {
+        value.set_len(len);
+        value.set_escape(0);
+        value.set_no_cacheable(1);
+        value.set_valid(is_valid);
+        value.set_not_found(1 - is_valid);
     }
+    value.data = data.cast_mut();
+    debug_assert_eq!((value.len(), value.not_found()), (len, 1 - is_valid));
+    debug_assert_eq!((value.valid(), value.no_cacheable()), (is_valid, 1));
     OK
 }
 
@@ -110,7 +111,7 @@ fn bytes(r: &ngx_http_request_t, uri: &UpstreamUri) -> Option<Value> {
         return Some((slice.as_ptr(), slice.len()));
     }
     let bytes = Pool::from(r).fill(uri.len(), (0..uri.len()).map(|_| 0))?;
-    uri::write(uri, bytes);
+    uri.write(bytes);
     Some(text(bytes))
 }
 

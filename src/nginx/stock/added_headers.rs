@@ -1,10 +1,10 @@
 //! Lines of `add_header` and `add_trailer`, which nginx keeps in a list for each block.
 
-use std::ffi::c_void;
 use std::ptr;
 
-use crate::nginx::base::ffi::{ngx_array_t, ngx_conf_t, ngx_http_complex_value_t, ngx_str_t};
+use crate::nginx::base::ffi::{ngx_conf_t, ngx_http_complex_value_t, ngx_str_t};
 use crate::nginx::base::parser::{Stop, NO_MEMORY};
+use crate::nginx::base::plain::Plain;
 use crate::nginx::base::pool::Pool;
 use crate::nginx::stock::directives::Stock;
 use crate::nginx::stock::first_field::{Expires, FirstField};
@@ -27,24 +27,15 @@ const OFF: usize = 0;
 const ON: usize = 1;
 const MERGE: usize = 2;
 
-/// The lines of a list; none if this nginx keeps them in an unknown form.
-fn lines<'a>(list: usize) -> &'a [Added] {
-    // SAFETY: the field of such a directive, when set, is an array of the configuration's; that its elements are as
-    // large as ours tells that they have the same fields.
-    unsafe {
-        match (list as *const ngx_array_t).as_ref() {
-            Some(list) if list.size == size_of::<Added>() => list.as_slice(),
-            _ => &[],
-        }
-    }
-}
+// SAFETY: its fields are texts, numbers and pointers.
+unsafe impl Plain for Added {}
 
 impl Stock {
     /// Names and values of the lines of a directive.
     pub fn added(&self, settings: &UserSettings, directive: &str) -> Vec<[String; 2]> {
         let text = |text: &ngx_str_t| String::from_utf8_lossy(text.as_bytes()).into_owned();
-        let lines = self.words(settings, directive).map_or(&[][..], |words| lines(words[0]));
-        lines.iter().map(|line| [text(&line.name), text(&line.value.value)]).collect()
+        let lines = self.list::<Added>(settings, directive).iter();
+        lines.map(|line| [text(&line.name), text(&line.value.value)]).collect()
     }
 
     /// Makes a block inherit only the outer lines whose names `is_meant` accepts. If the block has lines of its own,
@@ -60,16 +51,15 @@ impl Stock {
         let [name, inherit] = directives;
         let effective = own.within(Some(outer));
         let inherits = self.words(&effective, inherit).map_or(ON, |words| words[0]);
-        let from = self.words(outer, name).map_or(0, |words| words[0]);
-        let mine = self.words(own, name).map_or(0, |words| words[0]);
-        if from == 0
+        let [mine, from] = [own, outer].map(|settings| self.list::<Added>(settings, name));
+        if !self.is_set(outer, name)
             || inherits == OFF
-            || mine != 0 && (inherits != MERGE || lines(mine).is_empty())
+            || self.is_set(own, name) && (inherits != MERGE || mine.is_empty())
         {
             return Ok(());
         }
-        let meant = lines(from).iter().filter(|line| is_meant(line.name.as_bytes()));
-        let all: Vec<_> = lines(mine).iter().chain(meant).copied().collect();
+        let meant = from.iter().filter(|line| is_meant(line.name.as_bytes()));
+        let all: Vec<_> = mine.iter().chain(meant).copied().collect();
         let to = Pool::from(&*cf).array(&all).ok_or(NO_MEMORY)?;
         self.put(level, name, ptr::from_mut(to) as usize);
         if inherits == MERGE {
@@ -81,12 +71,9 @@ impl Stock {
 
     /// Writes the field of a directive of the headers filter module.
     fn put(&self, level: Level, directive: &str, word: usize) {
-        let Some(directive) = self.get(directive) else { return };
-        let conf: *mut c_void = level.conf(directive.ctx_index);
-        // SAFETY: the offset is that of a field of the module's configuration that is a word, and aligned to it: a list
-        // of `add_header` and the like, or the number that its `_inherit` sets.
-        unsafe {
-            conf.byte_add(directive.command.offset).cast::<usize>().write(word);
+        // That of a list of `add_header` and the like, or the number that its `_inherit` sets.
+        if let Some(place) = self.get(directive).and_then(|found| level.word(found.field)) {
+            place.set(word);
         }
     }
 }

@@ -3,16 +3,17 @@
 
 use std::ffi::{c_void, CStr};
 use std::mem;
-use std::ptr::{self, NonNull};
+use std::ptr;
 
+use crate::connection_settings::is_of_connection;
 use crate::failure::Failure;
 use crate::nginx::base::ffi::{
-    ngx_array_t, ngx_command_t, ngx_conf_t, ngx_http_module_t, ngx_http_upstream_conf_t,
-    ngx_module_t, ngx_str_t,
+    ngx_array_t, ngx_command_t, ngx_conf_t, ngx_http_upstream_conf_t, ngx_module_t, ngx_str_t,
 };
-use crate::nginx::base::module::{at, HasConfs, Reach};
+use crate::nginx::base::links::configuration::{commands, cycle, modules, name_of};
+use crate::nginx::base::module::{HasConfs, Reach};
 use crate::nginx::base::parser::{ConfExt, Stop, NO_MEMORY};
-use crate::nginx::stock::connection_settings::is_of_connection;
+use crate::nginx::stock::field::{Field, Settings};
 use crate::nginx::stock::level::Level;
 use crate::recipe::{CANNOT_BE_INHERITED, RECIPE};
 
@@ -43,10 +44,10 @@ pub struct Directive {
     pub name: &'static str,
     /// Its entry in the module's table.
     pub command: &'static ngx_command_t,
-    /// The module's place in a block's configurations.
-    pub ctx_index: usize,
-    /// An unchanged configuration of the module: what differs from it was written by the user.
-    pub pristine: *mut c_void,
+    /// Its field.
+    pub field: Field,
+    /// Unchanged settings of the module: what differs from them was written by the user.
+    pub pristine: Settings,
 }
 
 /// Where blocks keep the proxy module's settings of upstreams.
@@ -80,16 +81,7 @@ impl Stock {
             find_module(cf, PROXY).ok_or(Failure::MissingModule("ngx_http_proxy_module"))?;
         let mut modules = Vec::new();
         for module in MODULES.iter().filter_map(|name| find_module(cf, name)).collect::<Vec<_>>() {
-            // SAFETY: the context of a module of type NGX_HTTP_MODULE is an `ngx_http_module_t`; its
-            // `create_loc_conf` takes the parser state and returns a fresh configuration or null.
-            let pristine = unsafe {
-                let create = (*module.ctx.cast::<ngx_http_module_t>()).create_loc_conf;
-                create.map_or(ptr::null_mut(), |create| create(cf))
-            };
-            if pristine.is_null() {
-                return Err(NO_MEMORY);
-            }
-            modules.push((module, pristine));
+            modules.push((module, Settings::pristine(cf, module).ok_or(NO_MEMORY)?));
         }
         let recipe = RECIPE.iter().map(|line| line.directive);
         let others = CANNOT_BE_INHERITED.iter().chain(ADDED.iter().flatten());
@@ -103,7 +95,7 @@ impl Stock {
             }
             let found = modules.iter().find_map(|&(module, pristine)| {
                 let command = find_command(module, name)?;
-                Some(Directive { name, command, ctx_index: module.ctx_index, pristine })
+                Some(Directive { name, command, field: Field::of(module, command), pristine })
             });
             directives.extend(found);
         }
@@ -130,7 +122,7 @@ impl Stock {
         arguments: &[&[u8]],
     ) -> Result<bool, Stop> {
         let Some(directive) = self.get(name) else { return Ok(false) };
-        call(cf, directive.command, level.conf(directive.ctx_index), name, arguments)
+        call(cf, directive.command, level.conf(directive.field.ctx_index), name, arguments)
     }
 }
 
@@ -180,48 +172,25 @@ pub fn block(
     let found = find_module(cf, module)
         .and_then(|module| Some((find_command(module, name)?, module.ctx_index)));
     let (command, index) = found.ok_or(Failure::MissingModule("ngx_http_upstream_module"))?;
-    let conf = NonNull::new(cf.confs(Reach::Main)).map(|confs| at(confs, index));
+    let conf = cf.confs(Reach::Main).map(|confs| confs.at(index));
     call(cf, command, conf.unwrap_or(ptr::null_mut()), name, arguments).map(|_| ())
 }
 
 /// Whether the module of this nginx has the directive.
 pub fn exists(cf: &ngx_conf_t, module: &CStr, name: &str) -> bool {
-    offset(cf, module, name).is_some()
+    field(cf, module, name).is_some()
 }
 
-/// The place of a module's settings in those of a block, and that of the directive's field in them.
-pub fn offset(cf: &ngx_conf_t, module: &CStr, name: &str) -> Option<(usize, usize)> {
+/// The field of a directive of a module.
+pub fn field(cf: &ngx_conf_t, module: &CStr, name: &str) -> Option<Field> {
     let module = find_module(cf, module)?;
-    find_command(module, name).map(|command| (module.ctx_index, command.offset))
+    find_command(module, name).map(|command| Field::of(module, command))
 }
 
 fn find_module(cf: &ngx_conf_t, name: &CStr) -> Option<&'static ngx_module_t> {
-    // SAFETY: `cycle->modules` is an array of modules that ends with null; modules live as long as the
-    // process uses them, and each has a name once the cycle knows it.
-    unsafe {
-        let mut next = (*cf.cycle).modules;
-        while let Some(module) = (*next).as_ref() {
-            if !module.name.is_null() && CStr::from_ptr(module.name) == name {
-                return Some(module);
-            }
-            next = next.add(1);
-        }
-    }
-    None
+    modules(cycle(cf)).find(|module| name_of(module) == Some(name))
 }
 
 fn find_command(module: &'static ngx_module_t, name: &str) -> Option<&'static ngx_command_t> {
     commands(module).find(|command| command.name.as_bytes() == name.as_bytes())
-}
-
-/// The directives of a module.
-fn commands(module: &'static ngx_module_t) -> impl Iterator<Item = &'static ngx_command_t> {
-    let mut next = module.commands.cast_const();
-    std::iter::from_fn(move || {
-        // SAFETY: a module's commands are null or an array that ends with an empty name; they live as long as the
-        // process uses the module.
-        let command = unsafe { next.as_ref() }.filter(|command| command.name.len > 0)?;
-        next = next.wrapping_add(1);
-        Some(command)
-    })
 }

@@ -3,7 +3,8 @@
 use std::ffi::CStr;
 
 use crate::nginx::base::ffi::{ngx_array_t, ngx_conf_t, ngx_http_complex_value_t, ngx_str_t};
-use crate::nginx::stock::directives::offset;
+use crate::nginx::stock::directives::field;
+use crate::nginx::stock::field::Field;
 use crate::nginx::stock::level::Level;
 
 /// The first field of a module's settings.
@@ -19,7 +20,7 @@ pub unsafe trait FirstField: Copy {
 
     /// The field of a block, if nginx has the directive and its field comes first.
     fn of(cf: &ngx_conf_t, level: Level) -> Option<Self> {
-        let (ctx_index, offset) = offset(cf, Self::MODULE, Self::DIRECTIVE)?;
+        let Field { ctx_index, offset } = field(cf, Self::MODULE, Self::DIRECTIVE)?;
         let settings = level.conf(ctx_index);
         // SAFETY: promised by the trait; a block has settings of each module that creates some.
         (offset == 0 && !settings.is_null()).then(|| unsafe { settings.cast::<Self>().read() })

@@ -55,8 +55,8 @@ const FIELDS: &[&[(&CStr, &str, usize)]] = &[
 /// Compares the fields of directives, before any configuration is touched.
 pub fn check_directives(cf: &ngx_conf_t) -> Result<(), Failure> {
     for &(module, name, expected) in FIELDS.iter().copied().flatten() {
-        if let Some((_, found)) = directives::offset(cf, module, name) {
-            compare(&format!("\"{name}\""), found, expected)?;
+        if let Some(found) = directives::field(cf, module, name) {
+            compare(&format!("\"{name}\""), found.offset, expected)?;
         }
     }
     Ok(())

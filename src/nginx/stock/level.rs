@@ -1,23 +1,24 @@
 //! One block of the configuration: `http`, a `server` or a `location`.
 
+use std::cell::Cell;
 use std::ffi::c_void;
-use std::ptr::{self, NonNull};
 
 use crate::failure::Failure;
 use crate::nginx::base::ffi::{
     ngx_conf_t, ngx_http_conf_ctx_t, ngx_http_core_loc_conf_t, ngx_http_core_srv_conf_t,
     ngx_http_handler_pt, ngx_http_request_t,
 };
-use crate::nginx::base::module::{at, context, Conf, Core, HasConfs, HttpModule, Reach};
+use crate::nginx::base::module::{context, Conf, Confs, HasConfs, Reach, StockConf};
+use crate::nginx::stock::field::{Field, Settings};
 
 /// The configurations of all modules for one block: `http`, a `server` or a `location`.
 #[derive(Clone, Copy, PartialEq)]
-pub struct Level(NonNull<*mut c_void>);
+pub struct Level(Confs);
 
 impl Level {
-    /// The block that a request is in.
+    /// The block that a request is in, that is parsed or merged now, or that these settings are of.
     pub fn of(holder: &impl HasConfs) -> Option<Self> {
-        NonNull::new(holder.confs(Reach::Location)).map(Self)
+        holder.confs(Reach::Location).map(Self)
     }
 
     /// The block that is parsed or merged now.
@@ -27,33 +28,34 @@ impl Level {
 
     /// The core module's configuration of this block.
     pub fn core(self) -> &'static mut ngx_http_core_loc_conf_t {
-        // SAFETY: every block has a configuration of the core module, which lives as long as the cycle.
-        // nginx configures in one thread, and no caller keeps the reference over a call to nginx.
-        unsafe { &mut *self.conf(Core::index()).cast() }
+        let core = ngx_http_core_loc_conf_t::of_mut(&self);
+        core.expect("every block has a configuration of the core module")
     }
 
     /// A number that identifies the block.
     pub fn address(self) -> usize {
-        self.0.addr().get()
+        self.0.address()
     }
 
-    /// The block that is a location.
-    pub fn of_location(core: &ngx_http_core_loc_conf_t) -> Option<Self> {
-        NonNull::new(core.loc_conf).map(Self)
+    /// A module's settings of this block.
+    pub fn settings(self, ctx_index: usize) -> Option<Settings> {
+        Settings::of(self.0, ctx_index)
+    }
+
+    /// The field of a directive in this block, where nginx keeps a word.
+    pub fn word(self, field: Field) -> Option<&'static Cell<usize>> {
+        field.word(self.0)
     }
 
     /// A module's configuration of this block.
     pub fn conf(self, ctx_index: usize) -> *mut c_void {
-        at(self.0, ctx_index)
+        self.0.at(ctx_index)
     }
 }
 
 impl HasConfs for Level {
-    fn confs(&self, reach: Reach) -> *mut *mut c_void {
-        match reach {
-            Reach::Location => self.0.as_ptr(),
-            Reach::Main | Reach::Server => ptr::null_mut(),
-        }
+    fn confs(&self, reach: Reach) -> Option<Confs> {
+        matches!(reach, Reach::Location).then_some(self.0)
     }
 }
 
@@ -104,19 +106,4 @@ pub fn has_expression(core: &ngx_http_core_loc_conf_t) -> bool {
 #[cfg(not(nginx_pcre))]
 pub fn has_expression(_core: &ngx_http_core_loc_conf_t) -> bool {
     false
-}
-
-/// The settings of a location that nginx finds by a path.
-#[cfg(not(nginx_angie))]
-pub fn settings(found: &'static ngx_http_core_loc_conf_t) -> &'static ngx_http_core_loc_conf_t {
-    found
-}
-
-/// Angie finds a place, of which several can lead to the same settings.
-#[cfg(nginx_angie)]
-pub fn settings(
-    found: &'static crate::nginx::base::ffi::ngx_http_core_loc_t,
-) -> &'static ngx_http_core_loc_conf_t {
-    // SAFETY: each place has settings, which live as long as the configuration.
-    unsafe { &*found.conf }
 }

@@ -2,8 +2,8 @@
 
 pub mod added_headers;
 pub mod computed;
-pub mod connection_settings;
 pub mod directives;
+pub mod field;
 pub mod first_field;
 pub mod layout;
 pub mod level;

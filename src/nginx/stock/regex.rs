@@ -7,15 +7,15 @@ pub use without_pcre::*;
 
 #[cfg(nginx_pcre)]
 mod with_pcre {
-    use std::ffi::c_void;
-
     use crate::nginx::base::ffi::{
         ngx_array_t, ngx_conf_t, ngx_http_core_loc_conf_t, ngx_http_regex_t,
         ngx_http_script_regex_code_t, ngx_http_script_regex_start_code, ngx_regex_elt_t,
         ngx_regex_exec_array, ngx_str_t,
     };
+    use crate::nginx::base::links::configuration::{regex, regex_locations, regex_of};
+    use crate::nginx::base::plain::Plain;
     use crate::nginx::base::status::OK;
-    use crate::nginx::stock::level::{settings, Level};
+    use crate::nginx::stock::level::Level;
 
     /// A compiled expression.
     #[derive(Clone, Copy)]
@@ -24,23 +24,14 @@ mod with_pcre {
     impl Regex {
         /// The expression of a location.
         pub fn of(core: &ngx_http_core_loc_conf_t) -> Self {
-            // SAFETY: null or an expression of the configuration, which lives as long as it.
-            Self(unsafe { core.regex.as_ref() })
+            Self(regex(core))
         }
 
         /// The expression of a `rewrite`, if this is its code; an `if` can have an expression as well.
-        ///
-        /// # Safety
-        ///
-        /// Code of the rewrite module begins there.
-        pub unsafe fn of_rewrite(code: *const c_void) -> Option<Self> {
-            // SAFETY: promised by the caller; the function at its front tells what it is.
-            unsafe {
-                let function = code.cast::<usize>().read();
-                let is_one = function == ngx_http_script_regex_start_code as *const () as usize;
-                let code = is_one.then(|| &*code.cast::<ngx_http_script_regex_code_t>());
-                code.filter(|code| code.test() == 0).map(|code| Self(code.regex.as_ref()))
-            }
+        pub fn of_rewrite(function: usize, code: &[u8]) -> Option<Self> {
+            let is_one = function == ngx_http_script_regex_start_code as *const () as usize;
+            let code = ngx_http_script_regex_code_t::read(code).filter(|_| is_one);
+            code.filter(|code| code.test() == 0).map(|code| Self(regex_of(&code)))
         }
 
         /// The expression as written.
@@ -69,15 +60,7 @@ mod with_pcre {
 
     /// The locations with expressions in a block, in order, once nginx has sorted them.
     pub fn locations(level: Level) -> impl Iterator<Item = &'static ngx_http_core_loc_conf_t> {
-        let mut next = level.core().regex_locations;
-        std::iter::from_fn(move || {
-            // SAFETY: null, or a list that ends with null, of locations that live as long as the configuration.
-            unsafe {
-                let found = next.as_ref()?.as_ref()?;
-                next = next.add(1);
-                Some(settings(found))
-            }
-        })
+        regex_locations(level.core())
     }
 
     /// Whether nginx tries no expression once a request has this location.
@@ -88,8 +71,6 @@ mod with_pcre {
 
 #[cfg(not(nginx_pcre))]
 mod without_pcre {
-    use std::ffi::c_void;
-
     use crate::nginx::base::ffi::{ngx_conf_t, ngx_http_core_loc_conf_t};
     use crate::nginx::stock::level::Level;
 
@@ -101,7 +82,7 @@ mod without_pcre {
             Self
         }
 
-        pub unsafe fn of_rewrite(_code: *const c_void) -> Option<Self> {
+        pub fn of_rewrite(_function: usize, _code: &[u8]) -> Option<Self> {
             None
         }
 

@@ -1,19 +1,16 @@
 //! The `server` blocks of the configuration, as the user wrote them: asked and changed before nginx merges them.
 
-use std::ffi::{c_void, CStr};
-use std::ptr::NonNull;
+use std::ffi::CStr;
 
-use crate::nginx::base::ffi::{
-    ngx_array_t, ngx_conf_t, ngx_flag_t, ngx_http_conf_addr_t, ngx_http_conf_port_t,
-    ngx_http_core_main_conf_t, ngx_http_core_srv_conf_t,
-};
-use crate::nginx::base::module::{at, Conf, Core, HasConfs, HttpModule, Reach};
+use crate::nginx::base::ffi::{ngx_conf_t, ngx_http_core_main_conf_t, ngx_http_core_srv_conf_t};
+use crate::nginx::base::links::configuration::{addresses, first_at, servers, servers_at};
+use crate::nginx::base::module::{Conf, Confs, HasConfs, Reach, StockConf};
 use crate::nginx::base::parser::Stop;
 use crate::nginx::stock::directives;
 
 /// What all modules keep of a `server` block, or of `http` for all of them.
 #[derive(Clone, Copy, PartialEq)]
-pub struct Server(NonNull<*mut c_void>);
+pub struct Server(Confs);
 
 /// The size of headers that passes everywhere on the way to the Frontend API: Clerk's own proxies take 12 KB.
 pub const HEADER_SIZE: usize = 16 * 1024;
@@ -21,25 +18,14 @@ pub const HEADER_SIZE: usize = 16 * 1024;
 const HEADER_BUFFERS: isize = 4;
 
 impl Server {
-    /// That which is read or merged now.
-    pub fn of(cf: &ngx_conf_t) -> Option<Self> {
-        NonNull::new(cf.confs(Reach::Server)).map(Self)
-    }
-
-    /// That of nginx's own settings of it.
-    fn of_core(core: *mut ngx_http_core_srv_conf_t) -> Option<Self> {
-        // SAFETY: null, or settings of a server, which lead to those of all modules for it.
-        unsafe { NonNull::new((*core.as_ref()?.ctx).srv_conf).map(Self) }
+    /// That which is read or merged now, or that these settings are of.
+    pub fn of(holder: &impl HasConfs) -> Option<Self> {
+        holder.confs(Reach::Server).map(Self)
     }
 
     fn core(self) -> &'static mut ngx_http_core_srv_conf_t {
-        // SAFETY: each server has settings of the core module, which live as long as the configuration. nginx configures
-        // in one thread, and no caller keeps the reference.
-        unsafe { &mut *self.conf(Core::index()).cast() }
-    }
-
-    fn conf(self, ctx_index: usize) -> *mut c_void {
-        at(self.0, ctx_index)
+        let core = ngx_http_core_srv_conf_t::of_mut(&self);
+        core.expect("every server has settings of the core module")
     }
 
     /// The size of large headers, if the user has set it here.
@@ -49,11 +35,10 @@ impl Server {
     }
 }
 
-/// All of an array of pointers to servers' settings.
-fn servers(list: &ngx_array_t) -> impl Iterator<Item = Server> + '_ {
-    // SAFETY: the lists of servers in the core module's settings have such elements.
-    let all = unsafe { list.as_slice::<*mut ngx_http_core_srv_conf_t>() };
-    all.iter().filter_map(|&core| Server::of_core(core))
+impl HasConfs for Server {
+    fn confs(&self, reach: Reach) -> Option<Confs> {
+        matches!(reach, Reach::Server).then_some(self.0)
+    }
 }
 
 /// Whether any server takes requests that another may have sent again: the one that a request is for is not the one that
@@ -75,16 +60,12 @@ fn any_has(
     cf: &ngx_conf_t,
     http: Server,
     module: &CStr,
-    (directive, value): (&str, ngx_flag_t),
+    (directive, value): (&str, usize),
 ) -> Result<bool, Stop> {
-    let place = directives::offset(cf, module, directive);
-    let Some((ctx_index, offset)) = place else { return Ok(false) };
+    let Some(field) = directives::field(cf, module, directive) else { return Ok(false) };
     let main = ngx_http_core_main_conf_t::read(cf)?;
-    let has = |server: Server| {
-        // SAFETY: the field of a flag is at the offset that its directive names.
-        unsafe { server.conf(ctx_index).byte_add(offset).cast::<ngx_flag_t>().read() == value }
-    };
-    Ok(has(http) || servers(&main.servers).any(has))
+    let has = |server: Server| field.word(server.0).is_some_and(|word| word.get() == value);
+    Ok(has(http) || servers(main).filter_map(Server::of).any(has))
 }
 
 /// Lets a server take large headers where the user sets no size, and so does each that reads them for it, because it is
@@ -100,15 +81,9 @@ pub fn make_room(
     told.push(server);
     let main = ngx_http_core_main_conf_t::read(cf)?;
     let mut readers = vec![server];
-    // SAFETY: null or a list of ports, each with a list of addresses.
-    unsafe {
-        let ports = main.ports.as_ref().map_or(&[][..], |ports| ports.as_slice());
-        let addresses = ports.iter().flat_map(|port: &ngx_http_conf_port_t| port.addrs.as_slice());
-        for address in addresses {
-            let address: &ngx_http_conf_addr_t = address;
-            if servers(&address.servers).any(|other| other == server) {
-                readers.extend(Server::of_core(address.default_server));
-            }
+    for address in addresses(main) {
+        if servers_at(address).filter_map(Server::of).any(|other| other == server) {
+            readers.extend(first_at(address).and_then(Server::of));
         }
     }
     let mut least = None;

@@ -1,17 +1,20 @@
 //! Finds what the user wrote: compares the configurations of a block, before nginx merges them, with unchanged ones.
 
-use std::ffi::c_void;
+use std::cell::Cell;
 use std::ptr;
-use std::slice;
 
 use crate::buffer_sizes::UserSizes;
+use crate::connection_settings::{is_of_connection, is_of_tls, Content};
 use crate::nginx::base::ffi::{
-    ngx_array_t, ngx_command_t, ngx_conf_set_bufs_slot, ngx_conf_set_keyval_slot,
-    ngx_conf_set_str_slot, ngx_http_complex_value_t, ngx_http_set_complex_value_slot,
-    ngx_http_upstream_bind_set_slot, ngx_http_upstream_local_t, ngx_keyval_t, ngx_str_t,
+    ngx_array_t, ngx_conf_set_bufs_slot, ngx_conf_set_keyval_slot, ngx_conf_set_str_slot,
+    ngx_http_complex_value_t, ngx_http_set_complex_value_slot, ngx_http_upstream_bind_set_slot,
+    ngx_http_upstream_local_t, ngx_keyval_t, ngx_str_t,
 };
-use crate::nginx::stock::connection_settings::{is_of_connection, is_of_tls, Content};
-use crate::nginx::stock::directives::{Directive, Stock, TEMP_FILE_WRITE_SIZE};
+use crate::nginx::base::links::array;
+use crate::nginx::base::links::configuration::bound_to;
+use crate::nginx::base::plain::Plain;
+use crate::nginx::stock::directives::{Directive, Stock, ADDED, TEMP_FILE_WRITE_SIZE};
+use crate::nginx::stock::field::Settings;
 use crate::nginx::stock::level::Level;
 
 /// The value of a field; the second word is only for a directive with two.
@@ -40,15 +43,18 @@ enum Slot {
     Buffers,
     /// A text with variables.
     Value,
-    /// A list of names and values.
-    Pairs,
+    /// A list.
+    List,
     /// The address that connections come from.
     Local,
 }
 
 impl Slot {
-    fn of(command: &ngx_command_t) -> Self {
-        let set = command.set.map_or(ptr::null(), |set| set as *const ());
+    fn of(directive: &Directive) -> Self {
+        if ADDED.iter().any(|[name, _]| *name == directive.name) {
+            return Self::List;
+        }
+        let set = directive.command.set.map_or(ptr::null(), |set| set as *const ());
         let slots = [
             (ngx_conf_set_str_slot as *const (), Self::Text),
             (ngx_conf_set_bufs_slot as *const (), Self::Buffers),
@@ -58,7 +64,7 @@ impl Slot {
                 crate::nginx::base::ffi::ngx_http_set_complex_value_zero_slot as *const (),
                 Self::Value,
             ),
-            (ngx_conf_set_keyval_slot as *const (), Self::Pairs),
+            (ngx_conf_set_keyval_slot as *const (), Self::List),
             (ngx_http_upstream_bind_set_slot as *const (), Self::Local),
         ];
         let found = slots.into_iter().find(|(setter, _)| *setter == set);
@@ -66,67 +72,75 @@ impl Slot {
     }
 }
 
+/// What a field leads to, as long as the configuration lives.
+enum Kept {
+    Words,
+    Text(ngx_str_t),
+    Value(&'static ngx_http_complex_value_t),
+    List(&'static ngx_array_t),
+    Local(&'static ngx_http_upstream_local_t),
+    Nothing,
+}
+
 impl Directive {
     fn written_in(&self, level: Level) -> Option<Words> {
-        let (offset, slot) = (self.command.offset, Slot::of(self.command));
-        // A directive with a special setter may have no field.
-        if offset == 0 && slot == Slot::Word {
+        let slot = Slot::of(self);
+        // A directive with a special setter may have no field. Any other field is at least a word wide.
+        if self.field.offset == 0 && slot == Slot::Word {
             return None;
         }
-        // SAFETY: the offset, where it is not 0 or the setter is one that has a field, is that of a field of the
-        // module's configuration which is at least a word wide and aligned to it; two words are read only where the
-        // directive's setter has a field of two.
-        let field = |conf: *mut c_void, len| unsafe {
-            slice::from_raw_parts(conf.byte_add(offset).cast::<usize>(), len)
-        };
         // Without buffers, nginx does not set their size.
         let compared = if slot == Slot::Text { 2 } else { 1 };
-        let (own, pristine) = (level.conf(self.ctx_index), self.pristine);
-        if field(own, compared) == field(pristine, compared) {
+        let settings = level.settings(self.field.ctx_index)?;
+        let field = |settings: Settings| settings.words(self.field, compared);
+        if field(settings)? == field(self.pristine)? {
             return None;
         }
-        let own = field(own, if slot == Slot::Buffers { 2 } else { compared });
-        Some([own[0], own.get(1).copied().unwrap_or_default()])
+        let own = settings.words(self.field, if slot == Slot::Buffers { 2 } else { compared })?;
+        Some([own[0].get(), own.get(1).map(Cell::get).unwrap_or_default()])
+    }
+
+    /// Where words lead that `written_in` has read.
+    fn kept(&self, words: Words) -> Kept {
+        let slot = Slot::of(self);
+        // SAFETY: the setter of the directive, by which its slot is known, has written null or a pointer of this type.
+        let pointer = unsafe {
+            match slot {
+                Slot::Word | Slot::Buffers => Some(Kept::Words),
+                Slot::Text => {
+                    Some(Kept::Text(ngx_str_t { len: words[0], data: words[1] as *mut u8 }))
+                }
+                Slot::Value => {
+                    (words[0] as *const ngx_http_complex_value_t).as_ref().map(Kept::Value)
+                }
+                Slot::List => (words[0] as *const ngx_array_t).as_ref().map(Kept::List),
+                Slot::Local => {
+                    (words[0] as *const ngx_http_upstream_local_t).as_ref().map(Kept::Local)
+                }
+            }
+        };
+        pointer.unwrap_or(Kept::Nothing)
     }
 
     fn content(&self, words: Words) -> Vec<u8> {
-        match Slot::of(self.command) {
-            Slot::Text => {
-                let text = ngx_str_t { len: words[0], data: words[1] as *mut u8 };
-                text.as_bytes().into()
+        match self.kept(words) {
+            Kept::Nothing => Vec::new(),
+            Kept::Words => words.map(usize::to_ne_bytes).concat(),
+            Kept::Text(text) => text.as_bytes().into(),
+            Kept::Value(value) => value.value.as_bytes().into(),
+            Kept::List(list) => {
+                let pairs = array::<ngx_keyval_t>(list).iter();
+                let texts = pairs.flat_map(|pair| [&pair.key, &pair.value]);
+                texts.flat_map(|text| [&text.len.to_ne_bytes(), text.as_bytes()].concat()).collect()
             }
-            Slot::Value => {
-                // SAFETY: such a slot, when set, points to a complex value of the configuration.
-                let value = unsafe { (*(words[0] as *const ngx_http_complex_value_t)).value };
-                value.as_bytes().into()
-            }
-            Slot::Pairs => {
-                let pairs = pairs(words).iter().flat_map(|pair| [&pair.key, &pair.value]);
-                pairs.flat_map(|text| [&text.len.to_ne_bytes(), text.as_bytes()].concat()).collect()
-            }
-            Slot::Local => {
-                // SAFETY: such a slot, when set, is null or points to these settings, which live as long as the
-                // configuration, as do the address and the complex value in them where they are not null.
-                let (text, transparent) = unsafe {
-                    let Some(local) = (words[0] as *const ngx_http_upstream_local_t).as_ref()
-                    else {
-                        return Vec::new();
-                    };
-                    let value = local.value.as_ref().map(|value| value.value);
-                    (local.addr.as_ref().map(|addr| addr.name).or(value), local.transparent)
-                };
+            Kept::Local(local) => {
+                let (addr, value) = bound_to(local);
+                let text = addr.map(|addr| addr.name).or(value.map(|value| value.value));
                 let text = text.map(|text| text.as_bytes().to_vec()).unwrap_or_default();
-                [&text[..], &transparent.to_ne_bytes()].concat()
+                [&text[..], &local.transparent.to_ne_bytes()].concat()
             }
-            Slot::Word | Slot::Buffers => words.map(usize::to_ne_bytes).concat(),
         }
     }
-}
-
-fn pairs<'a>(words: Words) -> &'a [ngx_keyval_t] {
-    // SAFETY: the slot of such a directive, when set, points to an array of `ngx_keyval_t`
-    // (ngx_conf_set_keyval_slot), which lives as long as the configuration.
-    unsafe { (*(words[0] as *const ngx_array_t)).as_slice() }
 }
 
 impl Stock {
@@ -156,11 +170,20 @@ impl Stock {
         settings.0.get(at).copied().flatten()
     }
 
+    /// The list that a directive's field leads to; none if this nginx keeps it in another form.
+    pub fn list<T: Plain>(&self, settings: &UserSettings, name: &str) -> &'static [T] {
+        let words = self.words(settings, name);
+        match self.get(name).zip(words).map(|(directive, words)| directive.kept(words)) {
+            Some(Kept::List(list)) => array(list),
+            _ => &[],
+        }
+    }
+
     /// The effective `proxy_set_header` lines.
     pub fn headers(&self, settings: &UserSettings) -> Vec<(String, Vec<u8>)> {
-        let Some(words) = self.words(settings, "proxy_set_header") else { return Vec::new() };
+        let pairs = self.list::<ngx_keyval_t>(settings, "proxy_set_header").iter();
         let name = |pair: &ngx_keyval_t| String::from_utf8_lossy(pair.key.as_bytes()).into_owned();
-        pairs(words).iter().map(|pair| (name(pair), pair.value.as_bytes().to_vec())).collect()
+        pairs.map(|pair| (name(pair), pair.value.as_bytes().to_vec())).collect()
     }
 
     /// The settings of connections.

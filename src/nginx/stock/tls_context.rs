@@ -7,6 +7,7 @@
 
 use crate::failure::Failure;
 use crate::nginx::base::ffi::{self, ngx_flag_t, ngx_http_request_t, ngx_http_upstream_conf_t};
+use crate::nginx::base::links::configuration::upstream_of;
 use crate::nginx::stock::directives::{ProxyConf, Stock};
 use crate::nginx::stock::level::Level;
 
@@ -18,8 +19,7 @@ pub fn do_not_verify(stock: &Stock, level: Level) {
 /// The upstream to which a merged location without `clerk_proxy` passes requests without verifying a certificate.
 pub fn unverified_upstream(stock: &Stock, level: Level) -> Option<String> {
     let conf = stock.proxy.of(level);
-    // SAFETY: null or an upstream of the configuration.
-    let upstream = unsafe { conf.upstream.as_ref() }?;
+    let upstream = upstream_of(conf)?;
     let verified = tls_of(conf).is_some_and(|(context, verify)| !context.is_null() && *verify == 1);
     (!verified).then(|| String::from_utf8_lossy(upstream.host.as_bytes()).into_owned())
 }

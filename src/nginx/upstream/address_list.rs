@@ -5,11 +5,14 @@ use std::iter;
 use std::mem;
 use std::net::{IpAddr, SocketAddr};
 
+use crate::nginx::base::address::in_pool;
 use crate::nginx::base::ffi::{
-    ngx_addr_t, ngx_conf_t, ngx_http_upstream_init_round_robin, ngx_http_upstream_rr_peer_t,
-    ngx_http_upstream_rr_peers_t, ngx_http_upstream_server_t, ngx_http_upstream_srv_conf_t,
-    ngx_parse_addr_port,
+    ngx_addr_t, ngx_conf_t, ngx_http_upstream_init_round_robin,
+    ngx_http_upstream_rr_peer_t as Peer, ngx_http_upstream_rr_peers_t,
+    ngx_http_upstream_srv_conf_t,
 };
+use crate::nginx::base::links::configuration::servers_of;
+use crate::nginx::base::links::request::{list_behind, peers};
 use crate::nginx::base::plain::Plain;
 use crate::nginx::base::pool::{OwnedPool, Pool};
 use crate::nginx::base::process;
@@ -28,45 +31,30 @@ impl RoundRobin {
     }
 
     fn lists(self) -> impl Iterator<Item = &'static ngx_http_upstream_rr_peers_t> {
-        // SAFETY: lists end with null, and live as long as they are in use.
-        let list = |list: *mut ngx_http_upstream_rr_peers_t| unsafe { list.as_ref() };
-        iter::successors(list(self.0), move |this| list(this.next))
+        // SAFETY: null or what nginx's round robin has made, which lives as long as it is in use.
+        let first: Option<&'static ngx_http_upstream_rr_peers_t> = unsafe { self.0.as_ref() };
+        iter::successors(first, |list| list_behind(list))
     }
 
     /// Moves TLS sessions and failures of addresses here from a list with the same addresses. Requests that still use that
     /// do without sessions.
     pub fn carry_over(self, old: Self) {
         for (list, old) in self.lists().zip(old.lists()) {
-            for_each(list, |peer| {
-                for_each(old, |known| {
-                    if known.name.as_bytes() == peer.name.as_bytes() {
-                        carry_over(peer, known);
-                    }
-                });
-            });
+            for peer in peers(list) {
+                let name = peer.name;
+                let same = peers(old).filter(|known| known.name.as_bytes() == name.as_bytes());
+                same.for_each(|known| carry_over(peer, known));
+            }
         }
     }
 
     /// Makes the next connections begin with a full handshake.
     pub fn forget_sessions(self) {
-        self.lists().for_each(|list| for_each(list, forget_session));
+        self.lists().flat_map(peers).for_each(forget_session);
     }
 }
 
-/// Shows the servers of a list one after the other.
-fn for_each(
-    list: &ngx_http_upstream_rr_peers_t,
-    mut body: impl FnMut(&mut ngx_http_upstream_rr_peer_t),
-) {
-    let mut next = list.peer;
-    // SAFETY: servers are a list that ends with null, and nginx changes them in this thread.
-    while let Some(peer) = unsafe { next.as_mut() } {
-        body(peer);
-        next = peer.next;
-    }
-}
-
-fn carry_over(peer: &mut ngx_http_upstream_rr_peer_t, known: &mut ngx_http_upstream_rr_peer_t) {
+fn carry_over(peer: &mut Peer, known: &mut Peer) {
     #[cfg(nginx_http_ssl)]
     mem::swap(&mut peer.ssl_session, &mut known.ssl_session);
     (peer.fails, peer.checked) = (known.fails, known.checked);
@@ -83,7 +71,7 @@ fn carry_over(peer: &mut ngx_http_upstream_rr_peer_t, known: &mut ngx_http_upstr
 
 /// Releases the server's own reference to its TLS session; connections have theirs.
 #[cfg(nginx_http_ssl)]
-fn forget_session(peer: &mut ngx_http_upstream_rr_peer_t) {
+fn forget_session(peer: &mut Peer) {
     type Free = unsafe extern "C" fn(*mut std::ffi::c_void);
     let session = mem::replace(&mut peer.ssl_session, std::ptr::null_mut());
     if session.is_null() {
@@ -100,7 +88,7 @@ fn forget_session(peer: &mut ngx_http_upstream_rr_peer_t) {
 
 /// Without TLS there are no sessions.
 #[cfg(not(nginx_http_ssl))]
-fn forget_session(_peer: &mut ngx_http_upstream_rr_peer_t) {}
+fn forget_session(_peer: &mut Peer) {}
 
 /// One list of addresses, in its own pool.
 pub struct List {
@@ -148,11 +136,9 @@ fn round_robin(
 ) -> Option<RoundRobin> {
     let parsed = addresses.iter().map(|&ip| address(pool, SocketAddr::new(ip, port)));
     let addrs = pool.fill(addresses.len(), parsed.collect::<Option<Vec<_>>>()?)?.as_mut_ptr();
-    // SAFETY: `upstream.servers` has the two servers that the recipe says.
-    let templates = unsafe { (*upstream.servers).as_slice::<ngx_http_upstream_server_t>() };
     // A single address has no backup.
     let alone = addresses.len() == 1;
-    let servers = templates.iter().skip(usize::from(alone)).map(|template| {
+    let servers = servers_of(upstream).iter().skip(usize::from(alone)).map(|template| {
         let mut server = *template;
         (server.addrs, server.naddrs, server.down) = (addrs, addresses.len(), 0);
         if alone {
@@ -170,10 +156,6 @@ fn round_robin(
 }
 
 fn address(pool: Pool, address: SocketAddr) -> Option<ngx_addr_t> {
-    let mut addr = ngx_addr_t::zeroed();
-    addr.name = pool.text(address.to_string())?;
-    let name = addr.name;
-    // SAFETY: the pool is alive; nginx parses the text and keeps nothing of it.
-    let status = unsafe { ngx_parse_addr_port(pool.as_ptr(), &raw mut addr, name.data, name.len) };
-    (status == OK).then_some(addr)
+    let (sockaddr, socklen) = in_pool(pool, address)?;
+    Some(ngx_addr_t { sockaddr, socklen, name: pool.text(address.to_string())? })
 }

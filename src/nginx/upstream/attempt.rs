@@ -123,12 +123,12 @@ impl Attempt {
 
     /// Has nginx connect to a server of its choice. `None` where it cannot choose.
     fn connect(
-        &self,
+        &mut self,
         upstream: *mut ngx_http_upstream_srv_conf_t,
         init: servers::InitPeer,
     ) -> Option<ngx_int_t> {
-        let r = self.stand_in.request();
         let u = self.stand_in.upstream()?;
+        let r = self.stand_in.request();
         u.upstream = upstream;
         // SAFETY: what nginx calls for a request, with all of one that a balancer looks at, which sets the peer up.
         unsafe { (init(r, upstream) == OK).then(|| ngx_event_connect_peer(&raw mut u.peer)) }

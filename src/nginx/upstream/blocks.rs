@@ -1,12 +1,11 @@
 //! The `upstream {}` blocks of a configuration, the user's and the implicit ones.
 
-use std::slice;
-
 use crate::frontend_api::Origin;
 use crate::nginx::base::ffi::{
-    ngx_conf_t, ngx_http_upstream_main_conf_t, ngx_http_upstream_server_t,
-    ngx_http_upstream_srv_conf_t, NGX_HTTP_UPSTREAM_CREATE,
+    ngx_conf_t, ngx_http_upstream_main_conf_t, ngx_http_upstream_srv_conf_t,
+    NGX_HTTP_UPSTREAM_CREATE,
 };
+use crate::nginx::base::links::configuration::{addresses_of, servers_of, upstreams};
 use crate::nginx::base::module::{Conf, HasConfs};
 use crate::nginx::upstream::servers::{Owner, Peers, SrvConf};
 use crate::nginx::upstream::wanted::Wanted;
@@ -41,12 +40,8 @@ impl Block {
 
 /// The blocks of a configuration.
 pub fn all(holder: &impl HasConfs) -> impl DoubleEndedIterator<Item = Block> {
-    let main = ngx_http_upstream_main_conf_t::of(holder);
-    let blocks = main.map_or(&[][..], |main| {
-        // SAFETY: `upstreams` is an array of pointers (ngx_http_upstream_create_main_conf).
-        unsafe { main.upstreams.as_slice::<*mut ngx_http_upstream_srv_conf_t>() }
-    });
-    blocks.iter().copied().map(Block)
+    let main = ngx_http_upstream_main_conf_t::of(holder).into_iter();
+    main.flat_map(upstreams).map(|upstream| Block(upstream))
 }
 
 /// Whether ORIGIN is the name of an `upstream {}` block of the user.
@@ -60,14 +55,8 @@ pub fn is_block(cf: &ngx_conf_t, origin: &Origin) -> bool {
 /// The addresses of a user's block, as texts.
 pub fn servers(cf: &ngx_conf_t, name: &str) -> Vec<String> {
     let named = all(cf).filter(|block| block.is_named(name));
-    // SAFETY: null or a list of such servers, each with so many addresses, or null in place of none.
-    let addresses = |block: Block| unsafe {
-        let servers = block.get().servers.as_ref();
-        let servers = servers.map_or(&[][..], |list| list.as_slice::<ngx_http_upstream_server_t>());
-        let some = servers.iter().filter(|server| !server.addrs.is_null());
-        some.flat_map(|server| slice::from_raw_parts(server.addrs, server.naddrs))
-    };
-    let texts = named.flat_map(addresses).map(|address| address.name);
+    let servers = named.flat_map(|block| servers_of(block.get()));
+    let texts = servers.flat_map(addresses_of).map(|address| address.name);
     texts.map(|name| String::from_utf8_lossy(name.as_bytes()).into_owned()).collect()
 }
 

@@ -10,6 +10,7 @@ use std::rc::Rc;
 use zeroize::Zeroizing;
 
 use crate::conflict::Conflict;
+use crate::connection_settings::{is_verified, Content};
 use crate::directive::Effective;
 use crate::egress;
 use crate::failure::Failure;
@@ -17,7 +18,6 @@ use crate::frontend_api::Origin;
 use crate::nginx::base::environment;
 use crate::nginx::base::ffi::ngx_conf_t;
 use crate::nginx::base::parser::{ConfExt, Place, Stop};
-use crate::nginx::stock::connection_settings::{is_verified, Content};
 use crate::nginx::stock::directives;
 use crate::nginx::upstream::blocks::{self, Block};
 use crate::nginx::upstream::names::Names;

@@ -5,36 +5,41 @@
 //! dead, nginx's second try gets a new one, and connections that were kept as long are not used again.
 
 use std::cell::Cell;
-use std::ffi::{c_int, c_void};
+use std::ffi::c_void;
 use std::mem::{self, offset_of};
 use std::ptr;
 use std::rc::Rc;
-use std::slice;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use socket2::TcpKeepalive;
 
 use crate::nginx::base::clock::now;
 use crate::nginx::base::connection::Connection;
 use crate::nginx::base::ffi::{
-    ngx_atomic_uint_t, ngx_chain_t, ngx_connection_counter, ngx_event_free_peer_pt,
-    ngx_event_get_peer_pt, ngx_http_request_t, ngx_http_upstream_t, ngx_int_t, ngx_msec_t,
-    ngx_output_chain_filter_pt, ngx_peer_connection_t, ngx_uint_t, NGX_DONE, NGX_PEER_FAILED,
+    ngx_atomic_uint_t, ngx_chain_t, ngx_event_free_peer_pt, ngx_event_get_peer_pt,
+    ngx_http_request_t, ngx_http_upstream_t, ngx_int_t, ngx_msec_t, ngx_output_chain_filter_pt,
+    ngx_peer_connection_t, ngx_uint_t, NGX_DONE, NGX_PEER_FAILED,
 };
+use crate::nginx::base::guard;
+use crate::nginx::base::links::request::{self, buffer, bytes_mut};
+use crate::nginx::base::process::globals;
 use crate::nginx::base::status::{ERROR, OK};
-use crate::nginx::base::{guard, request};
 use crate::nginx::upstream::tls_client;
 use crate::stream_number::restart;
 
-/// Seconds of silence before the kernel sends a keepalive probe, which also refreshes the connection in a NAT.
-const IDLE: c_int = 10;
-/// Seconds between probes; with `UNACKNOWLEDGED` the kernel ends the connection instead of probing again.
-const INTERVAL: c_int = 2;
+/// The silence before the kernel sends a keepalive probe, which also refreshes the connection in a NAT.
+const IDLE: Duration = Duration::from_secs(10);
+/// The time between probes; with `UNACKNOWLEDGED` the kernel ends the connection instead of probing again.
+const INTERVAL: Duration = Duration::from_secs(2);
 /// The number of probes if the kernel lacks that option.
-const PROBES: c_int = 3;
-/// The time-out in milliseconds for acknowledgement of a request that was sent. A slow, but live server acknowledges at
+const PROBES: u32 = 3;
+/// The time-out for acknowledgement of a request that was sent. A slow, but live server acknowledges at
 /// once.
-const UNACKNOWLEDGED: c_int = 1_500;
+const UNACKNOWLEDGED: Duration = Duration::from_millis(1_500);
 /// The time-out for a body longer than `WINDOW`, since the kernel also counts the time in which the server's window is
 /// full.
-const UNACKNOWLEDGED_UPLOAD: c_int = 20_000;
+const UNACKNOWLEDGED_UPLOAD: Duration = Duration::from_secs(20);
 /// The bytes that servers accept before anybody reads them.
 const WINDOW: i64 = 65_536;
 /// A connection that ends this many milliseconds after a request was written to it was dead. One that the server closes
@@ -44,17 +49,9 @@ const SILENCE: ngx_msec_t = 1_000;
 /// Makes the kernel watch an open connection.
 pub fn watch(c: Connection) {
     // nginx itself has set SO_KEEPALIVE, by "proxy_socket_keepalive".
-    c.set_option(libc::TCP_KEEPIDLE, IDLE);
-    c.set_option(libc::TCP_KEEPINTVL, INTERVAL);
-    c.set_option(libc::TCP_KEEPCNT, PROBES);
-    set_unacknowledged(c, UNACKNOWLEDGED);
-}
-
-fn set_unacknowledged(c: Connection, time: c_int) {
-    #[cfg(target_os = "linux")]
-    c.set_option(libc::TCP_USER_TIMEOUT, time);
-    #[cfg(not(target_os = "linux"))]
-    let _ = (c, time);
+    let how = TcpKeepalive::new().with_time(IDLE).with_interval(INTERVAL).with_retries(PROBES);
+    c.probe(&how);
+    c.set_unacknowledged(UNACKNOWLEDGED);
 }
 
 /// The kept connections of an upstream that may be dead, too: those with a lower number than this.
@@ -69,8 +66,7 @@ impl Suspects {
 
     /// Suspects all kept connections.
     fn take_all(&self) {
-        // SAFETY: nginx counts connections in memory that all workers share.
-        self.0.set(unsafe { ngx_connection_counter.read_volatile() });
+        self.0.set(globals().connections.load(Relaxed) as ngx_atomic_uint_t);
     }
 }
 
@@ -162,11 +158,8 @@ impl Watcher {
         }
         let is_new = u.peer.cached() == 0;
         if let Some(part) = chain.filter(|_| is_new && self.failed) {
-            // SAFETY: the first link has the request that the proxy module has made, in a buffer of the request's.
-            restart(unsafe {
-                let buffer = &*part.buf;
-                slice::from_raw_parts_mut(buffer.pos, buffer.last.addr() - buffer.pos.addr())
-            });
+            // The first link has the request that the proxy module has made.
+            restart(bytes_mut(buffer(part)));
         }
         if request::settings(u).socket_keepalive != 1 {
             return;
@@ -177,7 +170,7 @@ impl Watcher {
         let body = &r.headers_in;
         self.has_time = body.content_length_n > WINDOW || body.chunked() == 1;
         if self.has_time {
-            set_unacknowledged(c, UNACKNOWLEDGED_UPLOAD);
+            c.set_unacknowledged(UNACKNOWLEDGED_UPLOAD);
         }
     }
 
@@ -205,7 +198,7 @@ impl Watcher {
                 self.suspects.take_all();
             }
         } else if !has_failed && had_time {
-            set_unacknowledged(c, UNACKNOWLEDGED);
+            c.set_unacknowledged(UNACKNOWLEDGED);
         }
     }
 }

@@ -1,14 +1,15 @@
 //! Looks a name up as the system does, by nsswitch.conf: hosts file, DNS, search domains.
 
-use std::ffi::{c_void, CStr, CString};
+use std::ffi::c_void;
 use std::io;
 use std::mem;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::ptr;
 use std::sync::{Arc, Mutex};
 
+use dns_lookup::{getaddrinfo, AddrInfoHints};
+
 use crate::nginx::base::guard;
-use crate::nginx::base::plain::Plain;
 
 /// The addresses, in order and each once, or why there are none.
 pub type Answer = Result<Vec<IpAddr>, String>;
@@ -17,8 +18,9 @@ pub type Answer = Result<Vec<IpAddr>, String>;
 /// worker.
 pub struct Lookup {
     place: Place,
-    /// Until somebody has waited for its end.
-    thread: Option<libc::pthread_t>,
+    thread: libc::pthread_t,
+    /// Whether somebody waits for its end.
+    is_awaited: bool,
 }
 
 /// Where the thread leaves its answer.
@@ -36,7 +38,7 @@ impl Lookup {
         let place = Place::default();
         let task = Task { name, place: Arc::clone(&place) };
         let thread = start_thread(Box::new(task)).map_err(|error| error.to_string())?;
-        Ok(Self { place, thread: Some(thread) })
+        Ok(Self { place, thread, is_awaited: false })
     }
 
     /// The answer, once it is there.
@@ -46,19 +48,23 @@ impl Lookup {
 
     /// Waits for the answer and the end of the thread: nginx may fork after this.
     fn wait(mut self) -> Option<Answer> {
-        if let Some(thread) = self.thread.take() {
-            // SAFETY: the thread was started as one to be joined, which is done here alone.
-            unsafe { libc::pthread_join(thread, ptr::null_mut()) };
-        }
-        self.poll()
+        self.is_awaited = true;
+        let place = Arc::clone(&self.place);
+        drop(self);
+        let answer = place.lock().ok()?.take();
+        answer
     }
 }
 
 impl Drop for Lookup {
     fn drop(&mut self) {
-        if let Some(thread) = self.thread {
-            // SAFETY: as above; nobody waits for this one.
-            unsafe { libc::pthread_detach(thread) };
+        // SAFETY: the thread was started as one to be joined; it is joined or let go of here alone.
+        unsafe {
+            if self.is_awaited {
+                libc::pthread_join(self.thread, ptr::null_mut());
+            } else {
+                libc::pthread_detach(self.thread);
+            }
         }
     }
 }
@@ -111,21 +117,16 @@ extern "C" fn run(task: *mut c_void) -> *mut c_void {
 
 /// Looks a name up and waits for the answer.
 fn look_up_blocking(name: &str) -> Answer {
-    let name = CString::new(name).map_err(|error| error.to_string())?;
-    let mut hints = libc::addrinfo::zeroed();
-    hints.ai_socktype = libc::SOCK_STREAM;
     // As in nginx: no family of which this machine has no address.
-    hints.ai_flags = libc::AI_ADDRCONFIG;
-    let mut list = ptr::null_mut();
-    // SAFETY: the name ends with a zero byte; `list` is written on success alone.
-    let status =
-        unsafe { libc::getaddrinfo(name.as_ptr(), ptr::null(), &raw const hints, &raw mut list) };
-    if status != 0 {
-        // SAFETY: the text is static, or of this thread until its next call.
-        let text = unsafe { CStr::from_ptr(libc::gai_strerror(status)) };
-        return Err(text.to_string_lossy().into_owned());
-    }
-    let mut addresses = addresses(list);
+    let (flags, socktype) = (libc::AI_ADDRCONFIG, libc::SOCK_STREAM);
+    let hints = AddrInfoHints { flags, socktype, ..AddrInfoHints::default() };
+    let found = getaddrinfo(Some(name), None, Some(hints)).map_err(|error| {
+        let text = error.to_string();
+        // The system's own words.
+        text.rsplit_once("lookup address information: ").map_or(&*text, |(_, why)| why).to_owned()
+    })?;
+    let found = found.filter_map(Result::ok);
+    let mut addresses: Vec<IpAddr> = found.map(|address| address.sockaddr.ip()).collect();
     // Name servers rotate their answers.
     addresses.sort_unstable();
     addresses.dedup();
@@ -135,51 +136,28 @@ fn look_up_blocking(name: &str) -> Answer {
     Ok(addresses)
 }
 
-/// The addresses that nginx can connect to, of a list that getaddrinfo has made and that is freed.
-fn addresses(list: *mut libc::addrinfo) -> Vec<IpAddr> {
-    let mut found = Vec::new();
-    let mut next = list;
-    // SAFETY: such a list ends with null, and each address is of the type that its family says, in network order. Nothing
-    // of the list is kept.
-    unsafe {
-        while let Some(entry) = next.as_ref() {
-            let address = entry.ai_addr.cast::<c_void>();
-            match entry.ai_family {
-                libc::AF_INET => {
-                    let bytes = (*address.cast::<libc::sockaddr_in>()).sin_addr.s_addr;
-                    found.push(Ipv4Addr::from(bytes.to_ne_bytes()).into());
-                }
-                libc::AF_INET6 => {
-                    let bytes = (*address.cast::<libc::sockaddr_in6>()).sin6_addr.s6_addr;
-                    found.push(Ipv6Addr::from(bytes).into());
-                }
-                _ => {}
-            }
-            next = entry.ai_next;
-        }
-        libc::freeaddrinfo(list);
-    }
-    found
-}
-
 /// Blocks all signals in this thread, and those that it starts, until it is dropped.
 struct BlockedSignals(libc::sigset_t);
 
 impl BlockedSignals {
     fn new() -> Self {
-        // SAFETY: both sets are plain memory that the calls fill; the mask is this thread's own.
-        unsafe {
-            let (mut all, mut before) = (mem::zeroed(), mem::zeroed());
-            libc::sigfillset(&raw mut all);
-            libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, &raw mut before);
-            Self(before)
-        }
+        Self(set_mask(None))
     }
 }
 
 impl Drop for BlockedSignals {
     fn drop(&mut self) {
-        // SAFETY: the mask is the one that `new` found.
-        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.0, ptr::null_mut()) };
+        set_mask(Some(&self.0));
+    }
+}
+
+/// Blocks these signals in this thread, or all, and returns those that were blocked before.
+fn set_mask(mask: Option<&libc::sigset_t>) -> libc::sigset_t {
+    // SAFETY: sets are plain memory that the calls fill; the mask is this thread's own.
+    unsafe {
+        let (mut all, mut before) = (mem::zeroed(), mem::zeroed());
+        libc::sigfillset(&raw mut all);
+        libc::pthread_sigmask(libc::SIG_SETMASK, mask.unwrap_or(&all), &raw mut before);
+        before
     }
 }

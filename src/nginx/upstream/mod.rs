@@ -13,6 +13,5 @@ pub mod shared_names;
 pub mod stand_in;
 #[cfg_attr(not(nginx_http_ssl), path = "no_tls_client.rs")]
 pub mod tls_client;
-pub mod traffic;
 pub mod wanted;
 pub mod warm;

@@ -9,13 +9,15 @@ use std::net::IpAddr;
 use std::ptr;
 use std::rc::Rc;
 
-use crate::nginx::base::clock::{is_before, now};
+use crate::known_name::{KnownName, News};
+use crate::monotonic::is_before;
+use crate::nginx::base::clock::now;
 use crate::nginx::base::ffi::{ngx_conf_t, ngx_cycle_t, ngx_msec_t, NGX_LOG_INFO, NGX_LOG_WARN};
 use crate::nginx::base::parser::{ConfExt, Place, Stop};
 use crate::nginx::base::timer::Timer;
 use crate::nginx::base::{log, process};
 use crate::nginx::upstream::lookup::{self, Answer, Lookup};
-use crate::nginx::upstream::shared_names::{Entry, Fill, Zone};
+use crate::nginx::upstream::shared_names::{Fill, Zone};
 use crate::warning::Warning;
 
 /// From one lookup of a name to the next, in milliseconds, while there are requests or no address.
@@ -47,7 +49,7 @@ pub struct Names {
     cycle: *const ngx_cycle_t,
     zone: Option<Zone<RefCell<Self>>>,
     /// Of the hosts, in the same order.
-    entries: &'static [Entry],
+    entries: &'static [KnownName],
     lookups: Vec<(usize, Lookup)>,
     /// The host to begin with next time, so that all get their turn.
     first: usize,
@@ -160,8 +162,7 @@ impl Names {
         if entry.generation() == generation {
             return None;
         }
-        let lock = &mut self.zone?.lock();
-        Some((entry.generation(), entry.addresses(lock)))
+        Some(self.zone?.locked(|| (entry.generation(), entry.addresses())))
     }
 
     fn wake_at(&mut self, time: ngx_msec_t) {
@@ -233,31 +234,20 @@ impl Names {
     /// Publishes the result of a lookup to all workers; a change is logged.
     fn publish(&self, number: usize, answer: Answer) {
         let (name, entry) = (&self.hosts[number].name, &self.entries[number]);
-        let news = entry.set_failing(answer.is_err());
+        let tell = |level, news: News| log::log(level, &news.of(name));
+        let changed = entry.set_failing(answer.is_err());
         match answer {
             Ok(addresses) => {
-                if news {
-                    let text = format!("\"{name}\" of \"clerk_proxy\" is resolved again");
-                    log::log(NGX_LOG_WARN, &text);
+                if changed {
+                    tell(NGX_LOG_WARN, News::Resolved);
                 }
-                let Some(mut lock) = self.zone.map(Zone::lock) else { return };
-                if entry.set_addresses(&mut lock, &addresses) {
-                    drop(lock);
-                    let list: Vec<_> = addresses.iter().map(ToString::to_string).collect();
-                    let list = list.join(", ");
-                    let text = format!("addresses of \"{name}\" of \"clerk_proxy\": {list}");
-                    log::log(NGX_LOG_INFO, &text);
+                let Some(zone) = self.zone else { return };
+                if zone.locked(|| entry.set_addresses(&addresses)) {
+                    tell(NGX_LOG_INFO, News::Addresses(&addresses));
                 }
             }
-            Err(why) if news => {
-                let known = if entry.is_empty() {
-                    "it has no address yet"
-                } else {
-                    "its last addresses stay in use"
-                };
-                let text =
-                    format!("\"{name}\" of \"clerk_proxy\" could not be resolved ({why}), {known}");
-                log::log(NGX_LOG_WARN, &text);
+            Err(why) if changed => {
+                tell(NGX_LOG_WARN, News::Failed { why: &why, is_known: !entry.is_empty() });
             }
             Err(_) => {}
         }
@@ -277,9 +267,8 @@ impl Fill for RefCell<Names> {
     fn fill(&self, zone: Zone<Self>) -> Option<()> {
         let names = &mut *self.borrow_mut();
         names.entries = zone.entries(names.hosts.len())?;
-        let lock = &mut zone.lock();
         for (host, entry) in names.hosts.iter().zip(names.entries) {
-            entry.set_addresses(lock, &host.addresses);
+            zone.locked(|| entry.set_addresses(&host.addresses));
             entry.set_failing(host.failing);
             entry.set_due(now());
         }

@@ -8,17 +8,18 @@ use crate::nginx::base::ffi::{
     ngx_http_request_t, ngx_http_upstream_init_peer_pt, ngx_http_upstream_srv_conf_t, ngx_int_t,
     ngx_msec_t, ngx_uint_t,
 };
+use crate::nginx::base::links::request;
 use crate::nginx::base::module::{Conf, Module, Reach};
 use crate::nginx::base::pool::Pool;
 use crate::nginx::base::status::{ERROR, OK};
-use crate::nginx::base::{guard, log, request};
+use crate::nginx::base::{guard, log};
 use crate::nginx::request::{head, line, proxy};
 use crate::nginx::stock::tls_context;
 use crate::nginx::upstream::address_list::{List, RoundRobin};
 use crate::nginx::upstream::liveness::{Suspects, Watcher};
 use crate::nginx::upstream::names::Names;
-use crate::nginx::upstream::traffic::{Busy, Traffic};
 use crate::nginx::upstream::wanted::Wanted;
+use crate::traffic::{Busy, Traffic};
 
 /// How nginx chooses a server for a request.
 pub type InitPeer =

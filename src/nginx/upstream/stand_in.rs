@@ -2,24 +2,26 @@
 
 use std::iter;
 use std::mem;
-use std::ptr::{self, NonNull};
+use std::net::Ipv4Addr;
+use std::ptr;
 
+use crate::nginx::base::address::in_pool;
 use crate::nginx::base::ffi::{
     ngx_connection_log_error_e_NGX_ERROR_ERR, ngx_connection_t, ngx_event_t, ngx_http_connection_t,
     ngx_http_core_main_conf_t, ngx_http_request_t, ngx_http_update_location_config,
     ngx_http_upstream_t, ngx_http_variable_value_t, ngx_list_t, ngx_log_t, ngx_str_t,
     ngx_table_elt_t, NGX_HTTP_GET,
 };
+use crate::nginx::base::links::request;
 use crate::nginx::base::module::Conf;
 use crate::nginx::base::plain::Plain;
 use crate::nginx::base::pool::{OwnedPool, Pool};
-use crate::nginx::base::process::number;
-use crate::nginx::base::request;
+use crate::nginx::base::process::globals;
 use crate::nginx::upstream::wanted::Wanted;
 
 /// A request, its upstream and its client, as far as balancers read them, including those of other modules.
 pub struct StandIn {
-    request: NonNull<ngx_http_request_t>,
+    request: &'static mut ngx_http_request_t,
     _pool: OwnedPool,
 }
 
@@ -27,25 +29,25 @@ impl StandIn {
     /// Makes one in its own pool; `None` without memory. The log outlives it.
     pub fn new(wanted: &Wanted, log: *mut ngx_log_t) -> Option<Self> {
         let pool = OwnedPool::new(4096)?;
-        let request = NonNull::from(request_in(pool.pool(), wanted, log)?);
+        let request = request_in(pool.pool(), wanted, log)?;
         Some(Self { request, _pool: pool })
     }
 
     /// The request.
-    pub fn request<'a>(&self) -> &'a mut ngx_http_request_t {
-        // SAFETY: it lives as long as this value; no caller keeps the reference over a call to nginx.
-        unsafe { &mut *self.request.as_ptr() }
+    pub fn request(&mut self) -> &mut ngx_http_request_t {
+        self.request
     }
 
     /// Its upstream.
     pub fn upstream<'a>(&self) -> Option<&'a mut ngx_http_upstream_t> {
-        request::upstream(self.request())
+        request::upstream(self.request)
     }
 
     /// Makes nginx mark the connection as one without sendfile, as it does after its own handshakes. The mark is a bit
     /// whose place differs between versions, see `bit_fields.rs`.
-    pub fn note_sendfile(&self) {
-        let (Some(u), r) = (self.upstream(), self.request()) else { return };
+    pub fn note_sendfile(&mut self) {
+        let Some(u) = self.upstream() else { return };
+        let r = self.request();
         let client = mem::replace(&mut r.connection, u.peer.connection);
         let main = mem::replace(&mut r.main, ptr::null_mut());
         // SAFETY: nginx notes what the request's location says of it in the request's connection; that to the server
@@ -67,7 +69,7 @@ fn request_in(
     let connection = pool.place(ngx_http_connection_t::zeroed())?;
     connection.conf_ctx = pool.place(wanted.context)?.as_ptr();
     r.http_connection = connection;
-    let modules = number!(ngx_http_max_module);
+    let modules = globals().modules;
     r.ctx = pool.fill(modules, iter::repeat_n(ptr::null_mut(), modules))?.as_mut_ptr();
     let variables = ngx_http_core_main_conf_t::of(r)?.variables.nelts;
     let unset = (0..variables).map(|_| ngx_http_variable_value_t::zeroed());
@@ -97,16 +99,12 @@ fn client(
     r: *mut ngx_http_request_t,
     log: *mut ngx_log_t,
 ) -> Option<&'static mut ngx_connection_t> {
-    let mut address = libc::sockaddr_in::zeroed();
-    address.sin_family = libc::sa_family_t::try_from(libc::AF_INET).ok()?;
-    address.sin_addr.s_addr = u32::from_ne_bytes([127, 0, 0, 1]);
     let c = pool.place(ngx_connection_t::zeroed())?;
     let mut event = ngx_event_t::zeroed();
     (event.data, event.log) = ((&raw mut *c).cast(), log);
     (c.read, c.write) = (pool.place(event)?, pool.place(event)?);
     (c.data, c.fd, c.log, c.pool) = (r.cast(), -1, log, pool.as_ptr());
-    c.sockaddr = ptr::from_mut(pool.place(address)?).cast();
-    c.socklen = libc::socklen_t::try_from(size_of::<libc::sockaddr_in>()).ok()?;
+    (c.sockaddr, c.socklen) = in_pool(pool, (Ipv4Addr::LOCALHOST, 0).into())?;
     c.addr_text = text("127.0.0.1");
     Some(c)
 }

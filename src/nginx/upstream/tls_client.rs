@@ -4,16 +4,21 @@
 use std::ffi::{c_int, c_long, c_void, CString};
 use std::net::IpAddr;
 
+use crate::http_url::without_port;
 use crate::nginx::base::connection::Connection;
 use crate::nginx::base::ffi::{
-    ngx_connection_t, ngx_http_upstream_conf_t, ngx_int_t, ngx_ssl_t, ngx_str_t, ngx_uint_t,
-    NGX_AGAIN, NGX_SSL_BUFFER, NGX_SSL_CLIENT,
+    ngx_connection_t, ngx_http_upstream_conf_t, ngx_int_t, ngx_ssl_connection_t, ngx_ssl_t,
+    ngx_str_t, ngx_uint_t, NGX_AGAIN, NGX_SSL_BUFFER, NGX_SSL_CLIENT,
 };
+use crate::nginx::base::links::configuration::ssl_name;
+use crate::nginx::base::links::request::tls;
 use crate::nginx::base::status::OK;
 use crate::nginx::base::symbols::find;
 
 /// `SSL_CTRL_SET_TLSEXT_HOSTNAME` and `TLSEXT_NAMETYPE_host_name`, of which OpenSSL makes a macro.
 const SET_HOST_NAME: (c_int, c_long) = (55, 0);
+
+const FAILED: &str = "TLS handshake failed";
 
 type Handler = unsafe extern "C" fn(*mut ngx_connection_t);
 
@@ -52,33 +57,33 @@ impl TlsClient {
         conf: &ngx_http_upstream_conf_t,
         handler: Handler,
     ) -> Result<bool, String> {
-        let failed = || "TLS handshake failed".to_owned();
+        let failed = || FAILED.to_owned();
         let flags = (NGX_SSL_BUFFER | NGX_SSL_CLIENT) as ngx_uint_t;
         let name = expected_name(conf);
         // An address is not a name (RFC 6066, section 3).
         let is_name = !name.is_empty() && !name.starts_with('[') && name.parse::<IpAddr>().is_err();
         let sent = (conf.ssl_server_name == 1 && is_name).then(|| CString::new(name).ok());
-        // SAFETY: the connection is open and has a pool, and the settings have a context.
-        unsafe {
+        let name = sent.map(|name| name.ok_or_else(failed)).transpose()?;
+        // SAFETY: the connection is open and has a pool, the settings have a context, and OpenSSL copies the name.
+        let status = unsafe {
             if (self.create)(conf.ssl, c.as_ptr(), flags) != OK {
                 return Err(failed());
             }
-            let ssl = c.get().ssl;
-            if let Some(name) = sent {
-                let name = name.ok_or_else(failed)?;
+            if let Some(name) = name {
                 let ((command, kind), text) = (SET_HOST_NAME, name.as_ptr().cast_mut().cast());
-                if (self.control)((*ssl).connection.cast(), command, kind, text) == 0 {
+                if (self.control)(session(c)?.connection.cast(), command, kind, text) == 0 {
                     return Err(failed());
                 }
             }
-            match (self.handshake)(c.as_ptr()) {
-                OK => Ok(true),
-                status if status == NGX_AGAIN as ngx_int_t => {
-                    (*ssl).handler = Some(handler);
-                    Ok(false)
-                }
-                _ => Err(failed()),
+            (self.handshake)(c.as_ptr())
+        };
+        match status {
+            OK => Ok(true),
+            status if status == NGX_AGAIN as ngx_int_t => {
+                session(c)?.handler = Some(handler);
+                Ok(false)
             }
+            _ => Err(failed()),
         }
     }
 
@@ -86,25 +91,29 @@ impl TlsClient {
     pub fn check(&self, c: Connection, conf: &ngx_http_upstream_conf_t) -> Result<(), String> {
         let name = expected_name(conf);
         let mut text = ngx_str_t { len: name.len(), data: name.as_ptr().cast_mut() };
+        let ssl = session(c)?;
+        if ssl.handshaked() == 0 {
+            return Err(FAILED.to_owned());
+        }
+        if conf.ssl_verify != 1 {
+            return Ok(());
+        }
         // SAFETY: the connection is open, and has TLS since `begin`.
-        unsafe {
-            let ssl = c.get().ssl;
-            if (*ssl).handshaked() == 0 {
-                return Err("TLS handshake failed".to_owned());
-            }
-            if conf.ssl_verify != 1 {
-                return Ok(());
-            }
-            let result = (self.verify_result)((*ssl).connection.cast());
-            if result != 0 {
-                return Err(format!("certificate verify error {result}"));
-            }
-            if (self.check_host)(c.as_ptr(), &raw mut text) != OK {
-                return Err(format!("certificate does not match \"{name}\""));
-            }
-            Ok(())
+        let (result, matches) = unsafe {
+            let result = (self.verify_result)(ssl.connection.cast());
+            (result, result == 0 && (self.check_host)(c.as_ptr(), &raw mut text) == OK)
+        };
+        match result {
+            0 if matches => Ok(()),
+            0 => Err(format!("certificate does not match \"{name}\"")),
+            _ => Err(format!("certificate verify error {result}")),
         }
     }
+}
+
+/// What TLS knows of the connection.
+fn session<'a>(c: Connection) -> Result<&'a mut ngx_ssl_connection_t, String> {
+    tls(c.get()).ok_or_else(|| FAILED.to_owned())
 }
 
 /// Whether TLS is spoken on the connection.
@@ -115,15 +124,12 @@ pub fn is_spoken(c: Connection) -> bool {
 /// Closes a connection to a server that nobody uses any more; false, and nothing done, where it speaks TLS and nginx
 /// does not export what ends that.
 pub fn close(c: Connection) -> bool {
-    if is_spoken(c) {
+    if let Some(ssl) = tls(c.get()) {
         let Some(tls) = TlsClient::of_nginx() else { return false };
+        ssl.set_no_wait_shutdown(1);
+        ssl.set_no_send_shutdown(1);
         // SAFETY: the connection is open. Its state is freed without telling the server.
-        unsafe {
-            let ssl = c.get().ssl;
-            (*ssl).set_no_wait_shutdown(1);
-            (*ssl).set_no_send_shutdown(1);
-            (tls.shutdown)(c.as_ptr());
-        }
+        unsafe { (tls.shutdown)(c.as_ptr()) };
     }
     c.finish();
     true
@@ -131,10 +137,6 @@ pub fn close(c: Connection) -> bool {
 
 /// The name that the certificate must carry: that of the settings, without a port.
 fn expected_name(conf: &ngx_http_upstream_conf_t) -> String {
-    // SAFETY: null or a name of the configuration.
-    let name = unsafe { conf.ssl_name.as_ref() }.map(|name| name.value.as_bytes());
-    let name = String::from_utf8_lossy(name.unwrap_or_default());
-    let behind = if name.starts_with('[') { name.find(']').unwrap_or(0) } else { 0 };
-    let port = name[behind..].find(':').map_or(name.len(), |colon| behind + colon);
-    name[..port].to_owned()
+    let name = ssl_name(conf).map(|name| name.value.as_bytes());
+    without_port(&String::from_utf8_lossy(name.unwrap_or_default())).to_owned()
 }

@@ -12,7 +12,8 @@ use std::mem;
 use std::ptr;
 use std::rc::{Rc, Weak};
 
-use crate::nginx::base::clock::{is_before, now};
+use crate::monotonic::is_before;
+use crate::nginx::base::clock::now;
 use crate::nginx::base::ffi::{
     ngx_connection_t, ngx_cycle_t, ngx_event_t, ngx_log_t, ngx_msec_t, ngx_random, NGX_LOG_INFO,
     NGX_LOG_NOTICE, NGX_LOG_WARN,
@@ -24,8 +25,8 @@ use crate::nginx::upstream::attempt::{Attempt, Begun, Callbacks, LATE};
 use crate::nginx::upstream::blocks::{self, Block};
 use crate::nginx::upstream::servers;
 use crate::nginx::upstream::tls_client::TlsClient;
-use crate::nginx::upstream::traffic::Traffic;
 use crate::nginx::upstream::wanted::Wanted;
+use crate::traffic::Traffic;
 
 /// The interval of checks in milliseconds, if all is well.
 const INTERVAL: ngx_msec_t = 5_000;

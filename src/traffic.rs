@@ -48,3 +48,28 @@ impl Drop for Busy {
         now.set(now.get() - 1);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_call_comes_as_soon_as_there_are_more_than_at_the_last_look() {
+        let (traffic, calls) = (Traffic::default(), Rc::new(Cell::new(0)));
+        let counted = Rc::clone(&calls);
+        traffic.on_more(Some(Box::new(move || counted.set(counted.get() + 1))));
+        let first = traffic.begin();
+        let second = traffic.begin();
+        assert_eq!((traffic.look(), calls.get()), (2, 2));
+        drop(first);
+        let third = traffic.begin();
+        assert_eq!((traffic.look(), calls.get()), (2, 2), "no more than before");
+        drop((second, third));
+        assert_eq!(traffic.look(), 0);
+        let _fourth = traffic.begin();
+        assert_eq!(calls.get(), 3);
+        traffic.on_more(None);
+        let _fifth = traffic.begin();
+        assert_eq!((traffic.look(), calls.get()), (2, 3));
+    }
+}
