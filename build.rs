@@ -8,7 +8,6 @@ fn main() {
     }
     let headers = headers();
     let say = |word: &str| headers.iter().any(|text| text.contains(word));
-    // Since 1.21.5.
     // Since 1.29.0.
     know("early_hints", say("ngx_http_send_early_hints"));
     know("zero_slot", say("ngx_http_set_complex_value_zero_slot"));

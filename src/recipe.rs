@@ -214,15 +214,20 @@ pub const LISTS: &[&str] = &["proxy_hide_header", "proxy_ignore_headers", "proxy
 /// Stock directives that `clerk_proxy` cannot undo when an outer block has them.
 pub const CANNOT_BE_INHERITED: &[&str] = &["proxy_method", "proxy_set_body"];
 
-/// Whether a name is not one that is set or dropped here, but would be if it had hyphens. Backends that read headers as
-/// variables, as CGI has them, cannot tell the two.
+/// Whether a name is not one that is set or dropped here, but would be if it had hyphens, or no spaces around it. Backends
+/// that read headers as variables, as CGI has them, cannot tell the two, and others take the spaces away.
 pub fn is_twin(name: &[u8]) -> bool {
     let is_plain = |b: &u8| b.is_ascii_alphanumeric() || *b == b'-';
+    let mut text = name;
+    // nginx before 1.21.1 takes spaces and control characters.
+    while let [..=b' ' | b'\x7f', rest @ ..] | [rest @ .., ..=b' ' | b'\x7f'] = text {
+        text = rest;
+    }
     let folded = |own: &str| {
         let same = |(b, own): (&u8, u8)| {
             b.eq_ignore_ascii_case(&own) || own == b'-' && !b.is_ascii_alphanumeric()
         };
-        own.len() == name.len() && name.iter().zip(own.bytes()).all(same)
+        own.len() == text.len() && text.iter().zip(own.bytes()).all(same)
     };
     !name.iter().all(is_plain)
         && (BODY_HEADERS.iter().any(|own| folded(own))
@@ -273,12 +278,21 @@ mod tests {
             "X.Forwarded For",
             "CF_Connecting_IP",
             "Content_Length",
+            "Clerk-Secret-Key ",
+            "\t Transfer-Encoding\x7f",
         ] {
             assert!(is_twin(name.as_bytes()), "{name}");
         }
-        for name in
-            ["Clerk-Secret-Key", "X_Own", "Clerk_Secret_Keys", "ClerkxSecretxKey", "Host", ""]
-        {
+        for name in [
+            "Clerk-Secret-Key",
+            "X_Own",
+            "Clerk_Secret_Keys",
+            "ClerkxSecretxKey",
+            "Host",
+            " X ",
+            " ",
+            "",
+        ] {
             assert!(!is_twin(name.as_bytes()), "{name}");
         }
     }

@@ -202,15 +202,15 @@ impl Twin {
             let status_line =
                 if line.data.is_null() { Vec::new() } else { bytes(line.data, line.len) };
             let again = statuses.last() == Some(&AGAIN);
+            let read = u.buffer.pos.offset_from(u.buffer.start).unsigned_abs();
             // What may become an interim reply is left in the buffer until that is known.
             let unknown = again && u.buffer.last.offset_from(u.buffer.start) < 13;
+            // Without a status line all is the body. Before 1.31.0, nginx leaves out the parts that came before the first
+            // one that is no status line.
+            let lost = !again && status_line.is_empty() && read < 13;
             Outcome {
                 read: (
-                    if unknown {
-                        0
-                    } else {
-                        u.buffer.pos.offset_from(u.buffer.start).unsigned_abs()
-                    },
+                    if unknown || lost { 0 } else { read },
                     if again && !unknown { r.state } else { 0 },
                 ),
                 statuses,

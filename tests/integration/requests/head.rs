@@ -259,3 +259,20 @@ fn names_that_a_backend_may_fold_are_dropped() {
         assert_eq!(arrived, ["X_Own: 7"], "{lines}");
     }
 }
+
+/// nginx takes such names before 1.21.1, and refuses them since.
+#[test]
+fn names_with_spaces_around_them() {
+    for name in ["Clerk-Secret-Key ", "Transfer-Encoding\t", " X-Forwarded-For", "Host\x01 "] {
+        let fapi = Fapi::plain();
+        let nginx = nginx(&fapi, "ignore_invalid_headers off;");
+        let head = format!("Host: app.dev\r\nConnection: close\r\nX-Own: 7\r\n{name}: 7\r\n\r\n");
+        if nginx.send(format!("GET /__clerk/v1 HTTP/1.1\r\n{head}")).status == 400 {
+            assert_eq!(fapi.received(), 0, "{name:?}");
+            continue;
+        }
+        let request = fapi.only();
+        let arrived: Vec<_> = request.headers.iter().filter(|line| line.ends_with(": 7")).collect();
+        assert_eq!(arrived, ["X-Own: 7"], "{name:?}");
+    }
+}
