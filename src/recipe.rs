@@ -272,29 +272,12 @@ mod tests {
     use super::*;
     #[test]
     fn twins() {
-        for name in [
-            "Clerk_Secret_Key",
-            "clerk-proxy_url",
-            "X.Forwarded For",
-            "CF_Connecting_IP",
-            "Content_Length",
-            "Clerk-Secret-Key ",
-            "\t Transfer-Encoding\x7f",
-        ] {
-            assert!(is_twin(name.as_bytes()), "{name}");
-        }
-        for name in [
-            "Clerk-Secret-Key",
-            "X_Own",
-            "Clerk_Secret_Keys",
-            "ClerkxSecretxKey",
-            "Host",
-            " X ",
-            " ",
-            "",
-        ] {
-            assert!(!is_twin(name.as_bytes()), "{name}");
-        }
+        let twins =
+            "Clerk_Secret_Key|clerk-proxy_url|X.Forwarded For|CF_Connecting_IP|Content_Length|\
+                     Clerk-Secret-Key |\t Transfer-Encoding\x7f";
+        twins.split('|').for_each(|name| assert!(is_twin(name.as_bytes()), "{name}"));
+        let others = "Clerk-Secret-Key|X_Own|Clerk_Secret_Keys|ClerkxSecretxKey|Host| X | |";
+        others.split('|').for_each(|name| assert!(!is_twin(name.as_bytes()), "{name}"));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! The linker puts these functions in the place of nginx's own (`--wrap`, see `FAULTY_MODULE` of the integration
 //! tests), so that no call of the module can be forgotten. Compiled for tests alone.
 
+use std::env;
 use std::ffi::c_void;
 use std::fs::OpenOptions;
 use std::os::fd::AsRawFd;
@@ -18,7 +19,7 @@ use super::base::ffi::{
     ngx_slab_pool_t, ngx_str_t, ngx_uint_t, NGX_PROCESS_WORKER,
 };
 
-use super::base::status::ERROR;
+use super::base::status::{ERROR, OK};
 
 /// What a test and all processes of its nginx share, in the file that `CLERK_PROXY_METER` names.
 #[repr(C)]
@@ -35,7 +36,7 @@ struct Meter {
 
 fn fails() -> bool {
     static METER: LazyLock<Option<&Meter>> = LazyLock::new(|| {
-        let path = std::env::var_os("CLERK_PROXY_METER")?;
+        let path = env::var_os("CLERK_PROXY_METER")?;
         let file = OpenOptions::new().read(true).write(true).open(path).ok()?;
         let (protection, len) = (libc::PROT_READ | libc::PROT_WRITE, size_of::<Meter>());
         // SAFETY: a new mapping, which nobody unmaps, of a file that is as long.
@@ -104,8 +105,6 @@ failing! {
     __wrap_ngx_http_get_indexed_variable = __real_ngx_http_get_indexed_variable(
         r: *mut ngx_http_request_t, index: ngx_uint_t
     ) -> *mut ngx_http_variable_value_t, ptr::null_mut();
-    __wrap_ngx_http_upstream_create = __real_ngx_http_upstream_create(r: *mut ngx_http_request_t)
-        -> ngx_int_t, ERROR;
     __wrap_ngx_http_upstream_init_round_robin = __real_ngx_http_upstream_init_round_robin(
         cf: *mut ngx_conf_t, upstream: *mut ngx_http_upstream_srv_conf_t
     ) -> ngx_int_t, ERROR;
@@ -113,4 +112,29 @@ failing! {
         -> ngx_int_t, ERROR;
     __wrap_ngx_handle_read_event = __real_ngx_handle_read_event(event: *mut ngx_event_t, flags: ngx_uint_t)
         -> ngx_int_t, ERROR;
+}
+
+extern "C" {
+    fn __real_ngx_http_upstream_create(r: *mut ngx_http_request_t) -> ngx_int_t;
+}
+
+/// Makes an upstream as another nginx would: `CLERK_PROXY_DISPLACED` says what is elsewhere.
+#[no_mangle]
+unsafe extern "C" fn __wrap_ngx_http_upstream_create(r: *mut ngx_http_request_t) -> ngx_int_t {
+    if fails() {
+        return ERROR;
+    }
+    // SAFETY: promised by the caller, who means to call this; the request then has an upstream.
+    unsafe {
+        let status = __real_ngx_http_upstream_create(r);
+        let Some(u) = (*r).upstream.as_mut().filter(|_| status == OK) else { return status };
+        match env::var("CLERK_PROXY_DISPLACED").as_deref() {
+            Ok("end") if __real_ngx_pnalloc((*r).pool, 8).is_null() => return ERROR,
+            Ok("content_length_n") => u.headers_in.content_length_n = 0,
+            Ok("last_modified_time") => u.headers_in.last_modified_time = 0,
+            Ok("log") => u.peer.log = ptr::null_mut(),
+            _ => {}
+        }
+        status
+    }
 }

@@ -106,6 +106,7 @@ mod cache {
 mod processes {
     mod beside;
     mod loaded;
+    mod lua;
     mod other_nginx;
     mod panics;
     mod reload;

@@ -43,7 +43,8 @@ pub static FAULTY_MODULE: LazyLock<PathBuf> = LazyLock::new(|| {
     // As for a dynamic library of cargo's: what nginx looks for is seen, and what that does not need is left out.
     let seen = path.with_extension("map");
     fs::write(&seen, "{ global: ngx_*; local: *; };").expect("a file");
-    let names = FAULTS.split_whitespace().filter_map(|word| word.strip_prefix("__wrap_"));
+    let words = FAULTS.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    let names = words.filter_map(|word| word.strip_prefix("__wrap_").filter(|n| !n.is_empty()));
     let status = Command::new("cc")
         .args(["-shared", "-Wl,-z,nodelete", "-Wl,-Bsymbolic", "-Wl,--gc-sections"])
         .arg(format!("-Wl,--version-script={}", seen.display()))

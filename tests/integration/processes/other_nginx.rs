@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use crate::kit::c::library;
 use crate::kit::documents::assert_is_sample;
-use crate::kit::harness::{has, Config, KEY};
+use crate::kit::harness::{has, Config, FAULTY_MODULE, KEY};
 
 /// displaced.c, made with the headers of the nginx under test.
 static DISPLACED: LazyLock<PathBuf> = LazyLock::new(|| library("displaced.c"));
@@ -53,4 +53,19 @@ fn a_field_at_another_place_is_one_clear_error() {
         let (good, printed) = with_displaced(lines, "nothing").check();
         assert!(good, "{printed}");
     }
+}
+
+/// An upstream is no field of a directive: nginx is asked for one.
+#[test]
+fn an_upstream_of_another_nginx_is_one_clear_error() {
+    let displaced =
+        |what| Config::server("").module(&FAULTY_MODULE).env("CLERK_PROXY_DISPLACED", what).check();
+    for what in ["end", "content_length_n", "last_modified_time", "log"] {
+        let (good, printed) = displaced(what);
+        assert!(!good && printed.matches("[emerg]").count() == 1, "{what}: {printed}");
+        assert!(printed.contains(" differ (an upstream has "), "{what}: {printed}");
+        assert!(printed.contains(", build the module from the sources of "), "{what}: {printed}");
+    }
+    let (good, printed) = displaced("nothing");
+    assert!(good, "{printed}");
 }
