@@ -120,6 +120,7 @@ mod tool {
     mod containers;
     mod docs;
     mod folders;
+    mod packages;
     mod pages;
 }
 
