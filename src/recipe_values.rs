@@ -2,8 +2,6 @@
 
 use std::borrow::Cow;
 
-use zeroize::Zeroizing;
-
 use crate::buffer_sizes::Sizes;
 use crate::directive::Effective;
 
@@ -23,19 +21,15 @@ pub struct Values<'a> {
 }
 
 impl Values<'_> {
-    /// Fills in one argument of a line.
-    pub fn fill(&self, argument: &str) -> Zeroizing<String> {
-        // Wiped when dropped, since a value may be the key. The capacity is enough for a key, so that none is left behind.
-        let mut filled = Zeroizing::new(String::with_capacity(argument.len() + 512));
-        let mut rest = argument;
-        while let Some((text, behind)) = rest.split_once('{') {
-            let (name, behind) = behind.split_once('}').unwrap_or((behind, ""));
-            filled.push_str(text);
-            filled.push_str(&self.value(name));
-            rest = behind;
+    /// Fills in one argument of a line. The key, which is an argument of its own, is not copied.
+    pub fn fill<'a>(&'a self, argument: &'a str) -> Cow<'a, str> {
+        let name = argument.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
+        if let Some(name) = name.filter(|name| !name.contains('{')) {
+            return self.value(name);
         }
-        filled.push_str(rest);
-        filled
+        let Some((text, rest)) = argument.split_once('{') else { return argument.into() };
+        let (name, rest) = rest.split_once('}').unwrap_or((rest, ""));
+        format!("{text}{}{}", self.value(name), self.fill(rest)).into()
     }
 
     fn value(&self, name: &str) -> Cow<'_, str> {
@@ -98,7 +92,7 @@ mod tests {
             buffers: Sizes::beside(UserSizes::default()),
         };
         let quoted = |word: &str| {
-            let word = values.fill(word).to_string();
+            let word = values.fill(word).into_owned();
             let plain = !word.is_empty() && !word.contains(['{', '}', ';', ' ', '"', '\'']);
             if plain {
                 word

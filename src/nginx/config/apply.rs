@@ -88,7 +88,7 @@ impl<'a> Block<'a> {
         let effective = self.written_here.within(outer);
         self.check(&effective)?;
         let in_block = blocks::is_block(cf, &line.origin);
-        let ca_bundle = self.ca_bundle(in_block)?;
+        let ca_bundle = self.ca_bundle(in_block, common)?;
         let values = Values {
             line,
             in_block,

@@ -26,10 +26,9 @@ fn tries_files(cf: &ngx_conf_t, level: Level) -> bool {
 
 /// Warns of lines in a location with `clerk_proxy`.
 pub fn warn_of_location(cf: &mut ngx_conf_t, level: Level, proxy: &Proxy) {
-    let paths = paths(level, proxy);
     let lines = rewrite::lines(cf, level);
     let returns = lines.iter().find(|line| matches!(line, rewrite::Line::Return));
-    let rewrites = lines.iter().find(|line| changed(cf, line, &paths).is_some());
+    let rewrites = lines.iter().find(|line| changed(cf, line, level, proxy).is_some());
     let tries = tries_files(cf, level).then(|| "try_files".to_owned());
     for (what, line, effect) in [
         (returns.map(words), "return", "answers before the Frontend API is asked"),
@@ -45,11 +44,10 @@ pub fn warn_of_location(cf: &mut ngx_conf_t, level: Level, proxy: &Proxy) {
 
 /// Warns of lines in the server around a location.
 pub fn warn_of_server(cf: &mut ngx_conf_t, server: Level, level: Level, proxy: &Proxy) {
-    let paths = paths(level, proxy);
     for line in rewrite::lines(cf, server) {
         let (directive, path) = match line {
-            rewrite::Line::Return => ("return", paths.first().cloned()),
-            rewrite::Line::Rewrite(_) => ("rewrite", changed(cf, &line, &paths).cloned()),
+            rewrite::Line::Return => ("return", paths(level, proxy).next()),
+            rewrite::Line::Rewrite(_) => ("rewrite", changed(cf, &line, level, proxy)),
         };
         if let Some(path) = path {
             let warning = Neighbour::OfServer { directive, path };
@@ -67,16 +65,16 @@ fn words(line: &rewrite::Line) -> String {
 }
 
 /// The first of the paths that a `rewrite` changes.
-fn changed<'a>(cf: &ngx_conf_t, line: &rewrite::Line, paths: &'a [String]) -> Option<&'a String> {
+fn changed(cf: &ngx_conf_t, line: &rewrite::Line, level: Level, proxy: &Proxy) -> Option<String> {
     let rewrite::Line::Rewrite(expression) = line else { return None };
-    paths.iter().find(|path| expression.matches(cf, path))
+    paths(level, proxy).find(|path| expression.matches(cf, path))
 }
 
 /// The paths that clerk-js and Clerk ask the location for.
-pub fn paths(level: Level, proxy: &Proxy) -> Vec<String> {
+pub fn paths(level: Level, proxy: &Proxy) -> impl Iterator<Item = String> + '_ {
     let (core, prefix) = (level.core(), String::from_utf8_lossy(&proxy.prefix));
     let by_prefix = core.named() == 0 && !has_expression(core);
     let name = core.name.as_bytes();
-    let all = KNOWN.iter().map(|known| format!("{prefix}{known}"));
-    all.filter(|path| !by_prefix || path.as_bytes().starts_with(name)).collect()
+    let all = KNOWN.iter().map(move |known| format!("{prefix}{known}"));
+    all.filter(move |path| !by_prefix || path.as_bytes().starts_with(name))
 }

@@ -1,12 +1,12 @@
 //! The request headers of a location, and what outer blocks may add to its replies.
 
 use crate::conflict::Conflict;
-use crate::nginx::base::ffi::ngx_conf_t;
-use crate::nginx::base::parser::Stop;
+use crate::nginx::base::ffi::{ngx_conf_t, ngx_keyval_t};
+use crate::nginx::base::parser::{ConfExt, Stop};
 use crate::nginx::config::apply::Block;
 use crate::nginx::config::common::Common;
 use crate::nginx::stock::directives::ADDED;
-use crate::nginx::stock::settings::UserSettings;
+use crate::nginx::stock::settings::{UserSettings, SET_HEADER};
 use crate::recipe;
 use crate::recipe_values::Values;
 use crate::reply_headers::{is_harmless, is_of_reply};
@@ -19,29 +19,44 @@ impl Block<'_> {
         cf: &mut ngx_conf_t,
         values: &Values,
         effective: &UserSettings,
-        common: &Common,
+        common: &mut Common,
     ) -> Result<(), Stop> {
         let here = self.nested.as_ref().map_or(self.written_here, |nested| nested.own);
-        let own = self.stock.is_set(here, "proxy_set_header");
+        let own = self.stock.is_set(here, SET_HEADER);
         if self.nested.is_some() && !own {
             return Ok(());
         }
-        let user = self.stock.headers(effective);
-        for (name, value) in &user {
-            if own {
-                self.check_request_header(name, value)?;
-            } else if !recipe::owns_header(name) {
-                // nginx inherits no header if the location has any, so these are copied.
-                self.stock.set(cf, self.level, "proxy_set_header", &[name.as_bytes(), value])?;
+        if own {
+            for (name, value) in self.stock.headers(effective) {
+                self.check_request_header(&name, &value)?;
             }
         }
-        let has =
-            |name: &str| own && user.iter().any(|(other, _)| other.eq_ignore_ascii_case(name));
+        // nginx inherits no header if the location has any, so those of outer blocks are copied.
+        let is_owned = |pair: &ngx_keyval_t| {
+            recipe::owns_header(&String::from_utf8_lossy(pair.key.as_bytes()))
+        };
+        let user = self.stock.list::<ngx_keyval_t>(effective, SET_HEADER);
+        let mut all: Vec<_> = user.iter().filter(|pair| own || !is_owned(pair)).copied().collect();
+        let has = |name: &str| {
+            let mut names = user.iter().map(|pair| pair.key.as_bytes());
+            own && names.any(|other| other.eq_ignore_ascii_case(name.as_bytes()))
+        };
         let early_data = common.early_data.is_some().then_some(recipe::EARLY_DATA);
-        for [name, value] in recipe::headers().chain(early_data).filter(|[name, _]| !has(name)) {
-            self.set(cf, "proxy_set_header", &[name, value], values)?;
+        let headers = || recipe::headers().chain(early_data);
+        if common.headers.is_empty() {
+            for [name, value] in headers() {
+                common.headers.push(ngx_keyval_t { key: cf.copy(name)?, value: cf.copy(value)? });
+            }
         }
-        Ok(())
+        for ([name, value], &known) in headers().zip(&common.headers) {
+            if has(name) {
+                continue;
+            }
+            let filled = value.contains('{').then(|| values.fill(value));
+            let filled = filled.map(|value| cf.copy(value.as_bytes())).transpose()?;
+            all.push(ngx_keyval_t { value: filled.unwrap_or(known.value), ..known });
+        }
+        self.stock.put_headers(cf, self.level, &all)
     }
 
     /// Checks a header that the user sets in the location itself.

@@ -53,7 +53,6 @@ fn warn(cf: &mut ngx_conf_t, level: Level, proxy: &Rc<Proxy>, told: &mut HashSet
     if told.insert(server.address()) {
         earlier::warn_of_server(cf, server, level, proxy);
     }
-    let paths = earlier::paths(level, proxy);
     for (inner, outer) in ways(level) {
         let core = inner.core();
         if core.exact_match() == 1 {
@@ -64,7 +63,8 @@ fn warn(cf: &mut ngx_conf_t, level: Level, proxy: &Rc<Proxy>, told: &mut HashSet
         for other in before.filter(|_| !regex::is_final(core)) {
             let conf = Level::of(other).and_then(|level| Location::of(&level));
             let Some(conf) = conf.map(|conf| conf.borrow()) else { continue };
-            let taken = paths.iter().find(|path| Regex::of(other).matches(cf, path));
+            let taken =
+                earlier::paths(level, proxy).find(|path| Regex::of(other).matches(cf, path));
             let (Some(path), None, Some(place)) = (taken, &conf.proxy, conf.place) else {
                 continue;
             };
@@ -72,7 +72,7 @@ fn warn(cf: &mut ngx_conf_t, level: Level, proxy: &Rc<Proxy>, told: &mut HashSet
                 cf.warn(&Neighbour::Taken {
                     by: location_name(other),
                     place: place.to_string(),
-                    path: path.clone(),
+                    path,
                     better: (!has_expression(core)).then(|| location_name(core)),
                 });
             }

@@ -69,9 +69,9 @@ impl Stock {
         Ok(())
     }
 
-    /// Writes the field of a directive of the headers filter module.
-    fn put(&self, level: Level, directive: &str, word: usize) {
-        // That of a list of `add_header` and the like, or the number that its `_inherit` sets.
+    /// Writes the field of a directive.
+    pub fn put(&self, level: Level, directive: &str, word: usize) {
+        // That of a list of `add_header` or `proxy_set_header`, or the number that an `_inherit` sets.
         if let Some(place) = self.get(directive).and_then(|found| level.word(found.field)) {
             place.set(word);
         }

@@ -1,6 +1,7 @@
 //! The directives of nginx's own modules: found by name in the running nginx and called as its parser calls them. This
 //! needs no private struct of nginx.
 
+use std::collections::HashMap;
 use std::ffi::{c_void, CStr};
 use std::mem;
 use std::ptr;
@@ -70,6 +71,8 @@ impl ProxyConf {
 pub struct Stock {
     /// In no particular order, which stays.
     pub directives: Vec<Directive>,
+    /// Their places by name: each location asks for hundreds.
+    by_name: HashMap<&'static str, usize>,
     /// Where blocks keep the proxy module's settings of upstreams.
     pub proxy: ProxyConf,
 }
@@ -99,7 +102,8 @@ impl Stock {
             });
             directives.extend(found);
         }
-        Ok(Self { directives, proxy: ProxyConf { ctx_index: proxy.ctx_index } })
+        let by_name = directives.iter().enumerate().map(|(at, one)| (one.name, at)).collect();
+        Ok(Self { directives, by_name, proxy: ProxyConf { ctx_index: proxy.ctx_index } })
     }
 
     /// Whether this nginx has the directive.
@@ -109,7 +113,12 @@ impl Stock {
 
     /// The directive as this nginx has it.
     pub fn get(&self, name: &str) -> Option<&Directive> {
-        self.directives.iter().find(|directive| directive.name == name)
+        self.position(name).map(|at| &self.directives[at])
+    }
+
+    /// The place of a directive among them.
+    pub fn position(&self, name: &str) -> Option<usize> {
+        self.by_name.get(name).copied()
     }
 
     /// Sets a directive in a block, as if the user had written it there, and returns whether it did. It does not if

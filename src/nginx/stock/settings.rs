@@ -7,29 +7,41 @@ use crate::buffer_sizes::UserSizes;
 use crate::connection_settings::{is_of_connection, is_of_tls, Content};
 use crate::nginx::base::ffi::{
     ngx_array_t, ngx_conf_set_bufs_slot, ngx_conf_set_keyval_slot, ngx_conf_set_str_slot,
-    ngx_http_complex_value_t, ngx_http_set_complex_value_slot, ngx_http_upstream_bind_set_slot,
-    ngx_http_upstream_local_t, ngx_keyval_t, ngx_str_t,
+    ngx_conf_t, ngx_http_complex_value_t, ngx_http_set_complex_value_slot,
+    ngx_http_upstream_bind_set_slot, ngx_http_upstream_local_t, ngx_keyval_t, ngx_str_t,
 };
 use crate::nginx::base::links::array;
 use crate::nginx::base::links::configuration::bound_to;
+use crate::nginx::base::parser::{Stop, NO_MEMORY};
 use crate::nginx::base::plain::Plain;
+use crate::nginx::base::pool::Pool;
 use crate::nginx::stock::directives::{Directive, Stock, ADDED, TEMP_FILE_WRITE_SIZE};
 use crate::nginx::stock::field::Settings;
 use crate::nginx::stock::level::Level;
 
+/// The directive of the headers of requests.
+pub const SET_HEADER: &str = "proxy_set_header";
+
 /// The value of a field; the second word is only for a directive with two.
 pub type Words = [usize; 2];
 
-/// What the user wrote in one block or around it, in the order of [`Stock::directives`].
+/// What the user wrote in one block or around it: places in [`Stock::directives`], in order, and what is in their fields.
 #[derive(Clone, PartialEq)]
-pub struct UserSettings(Vec<Option<Words>>);
+pub struct UserSettings(Vec<(usize, Words)>);
 
 impl UserSettings {
     /// The effective settings of a block: its own, and for the rest those of the blocks around it.
     pub fn within(&self, outer: Option<&Self>) -> Self {
         let outer = outer.map_or(&[][..], |outer| &outer.0);
-        let own = self.0.iter().enumerate();
-        Self(own.map(|(i, words)| words.or(outer.get(i).copied().flatten())).collect())
+        let around = outer.iter().filter(|(at, _)| self.at(*at).is_none());
+        let mut all: Vec<_> = self.0.iter().chain(around).copied().collect();
+        all.sort_unstable_by_key(|(at, _)| *at);
+        Self(all)
+    }
+
+    fn at(&self, at: usize) -> Option<Words> {
+        let found = self.0.binary_search_by_key(&at, |(at, _)| *at).ok()?;
+        Some(self.0[found].1)
     }
 }
 
@@ -146,7 +158,8 @@ impl Directive {
 impl Stock {
     /// What the user wrote in this block itself. This is read before the recipe is applied.
     pub fn written_in(&self, level: Level) -> UserSettings {
-        UserSettings(self.directives.iter().map(|directive| directive.written_in(level)).collect())
+        let all = self.directives.iter().enumerate();
+        UserSettings(all.filter_map(|(at, one)| Some((at, one.written_in(level)?))).collect())
     }
 
     /// Whether the settings contain the directive.
@@ -166,8 +179,7 @@ impl Stock {
 
     /// What a directive's field holds.
     pub fn words(&self, settings: &UserSettings, name: &str) -> Option<Words> {
-        let at = self.directives.iter().position(|directive| directive.name == name)?;
-        settings.0.get(at).copied().flatten()
+        settings.at(self.position(name)?)
     }
 
     /// The list that a directive's field leads to; none if this nginx keeps it in another form.
@@ -181,17 +193,29 @@ impl Stock {
 
     /// The effective `proxy_set_header` lines.
     pub fn headers(&self, settings: &UserSettings) -> Vec<(String, Vec<u8>)> {
-        let pairs = self.list::<ngx_keyval_t>(settings, "proxy_set_header").iter();
+        let pairs = self.list::<ngx_keyval_t>(settings, SET_HEADER).iter();
         let name = |pair: &ngx_keyval_t| String::from_utf8_lossy(pair.key.as_bytes()).into_owned();
         pairs.map(|pair| (name(pair), pair.value.as_bytes().to_vec())).collect()
     }
 
+    /// Replaces the `proxy_set_header` lines of a block.
+    pub fn put_headers(
+        &self,
+        cf: &ngx_conf_t,
+        level: Level,
+        all: &[ngx_keyval_t],
+    ) -> Result<(), Stop> {
+        let list = Pool::from(cf).array(all).ok_or(NO_MEMORY)?;
+        self.put(level, SET_HEADER, ptr::from_mut(list) as usize);
+        Ok(())
+    }
+
     /// The settings of connections.
     pub fn connection(&self, settings: &UserSettings, tls: bool) -> Content {
-        let both = self.directives.iter().zip(&settings.0);
-        both.filter(|(directive, _)| is_of_connection(directive.name))
+        let all = settings.0.iter().map(|(at, words)| (&self.directives[*at], *words));
+        all.filter(|(directive, _)| is_of_connection(directive.name))
             .filter(|(directive, _)| tls || !is_of_tls(directive.name))
-            .filter_map(|(directive, words)| Some((directive.name, directive.content((*words)?))))
+            .map(|(directive, words)| (directive.name, directive.content(words)))
             .collect()
     }
 
