@@ -27,6 +27,7 @@
 //!                  frontend_api        where the Frontend API is
 //!                  http_url            what both URLs have in common
 //!                  key_source          where the key comes from
+//!                  key_risk            who else can read or change a key
 //!                  secret_key          the form of a key
 //!                  shown               values as they may be printed
 //!                  variable_names      the variables in a text
@@ -76,6 +77,7 @@ mod frontend_api;
 mod hop_by_hop;
 mod http_url;
 mod interim;
+mod key_risk;
 mod key_source;
 mod known_name;
 mod known_paths;

@@ -26,6 +26,8 @@ pub enum KeyFault {
     Missing,
     /// The environment variable is not set.
     NotSet,
+    /// An upgrade of the running nginx has left this environment variable out.
+    LeftOut(String),
     /// The file cannot be read, in the system's words.
     Unreadable(String),
     /// Empty, or just a new line.
@@ -61,7 +63,7 @@ pub enum KeyFault {
 impl KeyFault {
     /// Whether there is no text that could be a key.
     pub fn is_absence(&self) -> bool {
-        matches!(self, Self::Missing | Self::NotSet | Self::Unreadable(_))
+        matches!(self, Self::Missing | Self::NotSet | Self::LeftOut(_) | Self::Unreadable(_))
     }
 }
 
@@ -73,6 +75,12 @@ impl fmt::Display for KeyFault {
                  \"secret_key=file:/etc/nginx/clerk_secret_key\"",
             ),
             Self::NotSet => f.write_str("it is not set in the environment of this command, set it"),
+            Self::LeftOut(name) => write!(
+                f,
+                "an upgrade of the running nginx leaves it out, write \"env {};\" at the top of nginx.conf and \
+                 reload before",
+                shown(name)
+            ),
             Self::Unreadable(why) => write!(f, "it cannot be read ({why})"),
             Self::Empty => f.write_str("it is empty, copy the key from the Clerk Dashboard"),
             Self::Publishable => f.write_str(
@@ -115,51 +123,6 @@ impl fmt::Display for KeyFault {
             Self::Form => {
                 f.write_str("it does not begin with \"sk_live_\", copy it from the Clerk Dashboard")
             }
-        }
-    }
-}
-
-/// What is risky about a key that can be used.
-#[derive(Debug, PartialEq)]
-pub enum KeyRisk {
-    /// It belongs to a development instance.
-    Development,
-    /// Every user can read the file with this path.
-    ReadableFile(String),
-    /// Every user can write to the file with this path.
-    WritableFile(String),
-    /// Every user can put another file in place of it, in this folder.
-    WritableFolder(String),
-    /// Every user can read the configuration file that it stands in.
-    ReadableConfiguration,
-}
-
-impl fmt::Display for KeyRisk {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Development => f.write_str(
-                "belongs to a development instance, which Clerk does not proxy, write the key that begins \
-                 with \"sk_live_\"",
-            ),
-            Self::ReadableFile(path) => write!(
-                f,
-                "can be read by every user of this machine, run \"chmod 600 {}\"",
-                shown(path)
-            ),
-            Self::WritableFile(path) => write!(
-                f,
-                "can be changed by every user of this machine, run \"chmod 600 {}\"",
-                shown(path)
-            ),
-            Self::WritableFolder(folder) => write!(
-                f,
-                "can be replaced by every user of this machine, run \"chmod o-w {}\"",
-                shown(folder)
-            ),
-            Self::ReadableConfiguration => f.write_str(
-                "is in a file that every user of this machine can read, put the key into a file of mode 600 \
-                 and write \"file:PATH\"",
-            ),
         }
     }
 }

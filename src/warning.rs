@@ -5,7 +5,7 @@
 use std::fmt;
 
 use crate::answerer::Answerer;
-use crate::secret_key::KeyRisk;
+use crate::key_risk::KeyRisk;
 use crate::shown::shown;
 
 /// Something that works and should be changed.

@@ -5,8 +5,8 @@ use std::sync::atomic::AtomicUsize;
 
 use crate::nginx::base::ffi::{
     ngx_cached_time, ngx_connection_counter, ngx_current_msec, ngx_cycle, ngx_cycle_t, ngx_exiting,
-    ngx_http_max_module, ngx_msec_t, ngx_pagesize, ngx_process, time_t, NGX_PROCESS_SIGNALLER,
-    NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER,
+    ngx_http_max_module, ngx_inherited, ngx_msec_t, ngx_pagesize, ngx_process, time_t,
+    NGX_PROCESS_SIGNALLER, NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER,
 };
 
 /// What nginx tells everybody.
@@ -14,6 +14,7 @@ pub struct Globals {
     cycle: &'static ngx_cycle_t,
     process: usize,
     exiting: usize,
+    inherited: usize,
     /// The monotonic time, which is the same in all processes.
     pub milliseconds: ngx_msec_t,
     /// The time of the calendar.
@@ -37,6 +38,7 @@ pub fn globals() -> Globals {
             cycle: &*ngx_cycle,
             process: ngx_process,
             exiting: ngx_exiting,
+            inherited: ngx_inherited,
             milliseconds: ngx_current_msec,
             seconds: (*ngx_cached_time).sec,
             connections: AtomicUsize::from_ptr(ngx_connection_counter.cast()),
@@ -69,6 +71,11 @@ pub fn is_worker() -> bool {
 /// Whether the process is "nginx -s", which needs only the master's pid of a configuration.
 pub fn only_signals() -> bool {
     is([NGX_PROCESS_SIGNALLER])
+}
+
+/// Whether another nginx has started this one in its place.
+pub fn is_upgrade() -> bool {
+    globals().inherited != 0
 }
 
 fn is<const N: usize>(kinds: [u32; N]) -> bool {

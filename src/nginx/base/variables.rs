@@ -32,12 +32,30 @@ pub fn find<'a>(cf: &'a ngx_conf_t, name: &str) -> Option<&'a ngx_http_variable_
     variable(keys.iter().find(|key| key.key.as_bytes() == name.as_bytes())?)
 }
 
+/// Variables of request headers that are defined one by one; nobody can define them otherwise.
+const HEADERS: [&[u8]; 6] = [
+    b"http_cookie",
+    b"http_host",
+    b"http_referer",
+    b"http_user_agent",
+    b"http_via",
+    b"http_x_forwarded_for",
+];
+
 /// Has nginx keep the values of request headers that the configuration reads, before the headers are dropped. `None`
 /// without memory.
 pub fn keep_headers(r: &mut ngx_http_request_t) -> Option<()> {
+    const PREFIX: &[u8] = b"http_";
     let main = ngx_http_core_main_conf_t::of(r)?;
+    let prefixes: &[ngx_http_variable_t] = array(&main.prefix_variables);
+    let of_headers = prefixes.iter().find(|one| one.name.as_bytes() == PREFIX)?.get_handler;
+    let of_headers = Getter::new(of_headers);
     for (number, variable) in array::<ngx_http_variable_t>(&main.variables).iter().enumerate() {
-        if variable.name.as_bytes().starts_with(b"http_") {
+        let name = variable.name.as_bytes();
+        // A `map` or `set` may have made one of such a name, whose value may not be there yet, or not at all.
+        let is_header = name.starts_with(PREFIX)
+            && (HEADERS.contains(&name) || Getter::new(variable.get_handler) == of_headers);
+        if is_header {
             // SAFETY: it is the index of a variable.
             let value = unsafe { ngx_http_get_indexed_variable(r, number) };
             if value.is_null() {

@@ -61,6 +61,8 @@ pub struct Nested<'a> {
     pub around: &'a UserSettings,
     /// The zone of a cache in the location around.
     pub zone: Option<&'a str>,
+    /// Whether the location around keeps redirects as they are.
+    pub keeps_redirects: bool,
 }
 
 impl<'a> Block<'a> {
@@ -125,11 +127,17 @@ impl<'a> Block<'a> {
             streams: !self.stock.is_set(&effective, "proxy_request_buffering"),
             upgrades: self.asks_for_upgrades(),
             redirects: Redirects::new(&line.origin, in_block, line.url.as_str())
-                .filter(|_| !by_user.contains(&"proxy_redirect")),
+                .filter(|_| !self.keeps_redirects(&by_user)),
             tls: line.origin.tls,
         };
         self.warn(cf, in_block, way.verified);
         Ok(proxy)
+    }
+
+    /// Whether `proxy_redirect off` stands beside the line; any other value is in addition to what this module does.
+    fn keeps_redirects(&self, by_user: &[&str]) -> bool {
+        let around = self.nested.as_ref().map(|nested| nested.keeps_redirects);
+        around.unwrap_or_else(|| by_user.contains(&"proxy_redirect"))
     }
 
     /// Most distributions have an `error_page`. An empty list keeps it from answering clerk-js.

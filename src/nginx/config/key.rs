@@ -1,19 +1,19 @@
 //! Reads the secret key. The process that does this is the one that reads the configuration: the master.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use zeroize::Zeroizing;
 
 use crate::error::Error;
+use crate::key_risk::KeyRisk;
 use crate::key_source::{Key, Source};
 use crate::nginx::base::environment;
 use crate::nginx::base::ffi::ngx_conf_t;
 use crate::nginx::base::parser::{ConfExt, Stop};
 use crate::nginx::base::process;
 use crate::nginx::config::{exposure, named};
-use crate::secret_key::{KeyFault, KeyRisk, SecretKey, DEFAULT_VARIABLE};
+use crate::secret_key::{KeyFault, SecretKey, DEFAULT_VARIABLE};
 use crate::warning::Warning;
 
 /// Reads the key that a directive names.
@@ -45,7 +45,9 @@ pub fn read(cf: &mut ngx_conf_t, directive: &'static str, source: &Source) -> Re
     };
     let key = bytes.and_then(|bytes| SecretKey::parse(&bytes)).map_err(error)?;
     let [exposed, replaced] = match source {
-        Source::Literal(_) if all_can(READ, cf.place().path()) => {
+        Source::Literal(_)
+            if file(cf.place().path()).is_some_and(|data| exposure::is_open(&data)) =>
+        {
             [Some(KeyRisk::ReadableConfiguration), None]
         }
         Source::File(path) => of_file(path),
@@ -59,7 +61,8 @@ pub fn read(cf: &mut ngx_conf_t, directive: &'static str, source: &Source) -> Re
 }
 
 fn from_environment(name: &str, missing: KeyFault) -> Result<Zeroizing<Vec<u8>>, KeyFault> {
-    environment::get(name).ok_or(missing)
+    let left_out = process::is_upgrade().then(|| KeyFault::LeftOut(name.to_owned()));
+    environment::get(name).ok_or(left_out.unwrap_or(missing))
 }
 
 fn read_file(path: &str) -> Result<Zeroizing<Vec<u8>>, KeyFault> {
@@ -80,21 +83,19 @@ fn words(error: &std::io::Error) -> String {
     }
 }
 
-const READ: u32 = 0o004;
-const WRITE: u32 = 0o002;
-
 /// What others can do with a file, and with its folder.
 fn of_file(path: &str) -> [Option<KeyRisk>; 2] {
-    let file = Path::new(path);
-    let exposed = if all_can(READ, file) {
-        Some(KeyRisk::ReadableFile(path.to_owned()))
-    } else {
-        all_can(WRITE, file).then(|| KeyRisk::WritableFile(path.to_owned()))
-    };
-    let folder = exposure::open_folder(file);
-    [exposed, folder.map(|folder| KeyRisk::WritableFolder(folder.display().to_string()))]
+    let exposed = file(Path::new(path)).and_then(|data| {
+        if exposure::is_open(&data) {
+            return Some(KeyRisk::ReadableFile(path.to_owned()));
+        }
+        exposure::writers(&data).map(|others| KeyRisk::WritableFile(path.to_owned(), others))
+    });
+    let replaced = exposure::open_folder(Path::new(path))
+        .map(|(folder, others)| KeyRisk::WritableFolder(folder.display().to_string(), others));
+    [exposed, replaced]
 }
 
-fn all_can(permission: u32, file: &Path) -> bool {
-    fs::metadata(file).is_ok_and(|data| data.is_file() && data.mode() & permission != 0)
+fn file(path: &Path) -> Option<fs::Metadata> {
+    fs::metadata(path).ok().filter(fs::Metadata::is_file)
 }

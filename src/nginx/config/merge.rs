@@ -159,7 +159,12 @@ fn apply_again(
     let stock = main.stock()?;
     let line = effective_with(cf, &around.written, &own.defaults)?;
     let written_here = here.within(Some(&around.here));
-    let nested = Nested { own: here, around: &around.applied, zone: around.zone.as_deref() };
+    let nested = Nested {
+        own: here,
+        around: &around.applied,
+        zone: around.zone.as_deref(),
+        keeps_redirects: other.redirects.is_none(),
+    };
     let place = around.written.place;
     let block = Block::new(stock, level, (&line, place), &written_here, Some(nested));
     let proxy = block.apply(cf, own.effective.as_deref(), &mut main.common.borrow_mut());

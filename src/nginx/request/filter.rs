@@ -126,7 +126,13 @@ fn follow_redirects(
         asked.resize(uri.len(), 0);
         uri.write(&mut asked);
     }
-    headers::replace_in_reply(r, |name, value| redirects.header(name, value, &asked, &url))
+    // What a `proxy_redirect` of the user's has changed leads where he wants it.
+    let is_unchanged = |value: &[u8]| {
+        headers::pairs(&upstream.headers_in.headers).any(|(_, original)| original == value)
+    };
+    headers::replace_in_reply(r, |name, value| {
+        redirects.header(name, value, &asked, &url).filter(|_| is_unchanged(value))
+    })
 }
 
 /// Prepares the body that replaces nginx's error page and sets the headers that go with it.

@@ -1,6 +1,6 @@
 //! Every `[warn]` line of the module in full, but for that of logs.
 
-use std::os::unix::fs::{symlink, PermissionsExt as _};
+use std::os::unix::fs::{chown, symlink, PermissionsExt as _};
 use std::process::Stdio;
 use std::{fs, io};
 
@@ -287,6 +287,33 @@ fn a_key_file_that_every_user_can_change() {
         set(&config, path, 0o755);
     }
     warn(&config, &[]);
+    // A group counts unless it is root's or the owner's own.
+    let config = folder();
+    for (path, mode, group, how) in [
+        ("in/key", 0o660, 0, None),
+        ("in/key", 0o660, 1, Some(("changed", "600", "/in/key"))),
+        ("in/key", 0o640, 1, None),
+        ("in", 0o775, 0, None),
+        ("in", 0o775, 1, Some(("replaced", "g-w", "/in"))),
+        ("", 0o2770, 1, Some(("replaced", "g-w", ""))),
+        ("", 0o3770, 1, None),
+    ] {
+        let full = config.folder.path().join(path);
+        if chown(&full, None, Some(group)).is_err() {
+            // Only root can give a file to any group.
+            continue;
+        }
+        set(&config, path, mode);
+        let of_group = |(what, how, path)| {
+            let text = text(what, how, &config, path);
+            text.replace("every user of this machine", "every member of a group")
+        };
+        let expected = how.map(of_group);
+        let expected: Vec<_> = expected.iter().map(|text| (5, text.as_str())).collect();
+        warn(&config, &expected);
+        chown(&full, None, Some(0)).expect("as above");
+        set(&config, path, if path == "in/key" { 0o600 } else { 0o755 });
+    }
     // A link leads to where others can write.
     let config = location(&FILE.replace("in/key", "link"));
     fs::create_dir(config.folder.path().join("in")).unwrap();

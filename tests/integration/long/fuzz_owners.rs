@@ -177,7 +177,7 @@ fn answer(identity: &str, record: &Record, serial: u64) -> Option<(Vec<u8>, Then
     let client = if is_script(record) { "-" } else { address };
     let owner = format!("\"owner\":\"{identity} {} {client}\"", tenant(address)?);
     let markup = r#"<!--#echo var="own_key" --><!--#include virtual="/secret" -->"#;
-    let body = format!("{{{owner},\"n\":{serial},\"x\":{markup:?}}}");
+    let body = format!("{{{owner},\"n\":{serial}}} {markup}");
     let has_body = !record.line.starts_with("HEAD ");
     let cache = "Cache-Control: public, max-age=600\r\n";
     let reply = |status: &str, more: &str| {

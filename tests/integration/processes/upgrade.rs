@@ -166,7 +166,8 @@ fn an_upgrade_without_the_key_changes_nothing() {
     let load = Load::start(nginx.0.port, &["/x/v1"]);
     let old = nginx.pid("").expect("a master");
     kill("USR2", old);
-    let fault = "environment variable \"TEST_KEY\" in \"clerk_proxy\": it is not set";
+    let fault = "environment variable \"TEST_KEY\" in \"clerk_proxy\": an upgrade of the running nginx leaves it out, \
+                 write \"env TEST_KEY;\" at the top of nginx.conf and reload before";
     nginx.until("it is refused", || nginx.0.folder.read("logs/error.log").contains(fault));
     nginx.until("the old master is the only one", || {
         nginx.pid("") == Some(old) && children(old).len() == 1

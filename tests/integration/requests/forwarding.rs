@@ -233,6 +233,33 @@ fn redirects_come_back_to_the_proxy() {
 }
 
 #[test]
+fn redirects_in_a_location_inside() {
+    const OTHER: &str = "proxy_redirect https://other.example/ /other/;";
+    let fapi = Fapi::redirecting();
+    let own = format!("http://127.0.0.1:{}/v1/x", fapi.port);
+    let (proxy, other) = ("https://app.dev/__clerk/v1/x", "https://other.example/");
+    for (around, inside, received, of_other) in [
+        ("", "", proxy, other),
+        ("", OTHER, proxy, "/other/"),
+        ("", "proxy_redirect off;", proxy, other),
+        ("proxy_redirect off;", "", &own, other),
+        ("proxy_redirect off;", OTHER, &own, "/other/"),
+        (OTHER, "", proxy, "/other/"),
+        (OTHER, "proxy_redirect off;", proxy, other),
+    ] {
+        let nginx = Config::server(&format!(
+            "absolute_redirect off; location /__clerk/ {{ {around}\n\
+             clerk_proxy https://app.dev/__clerk secret_key=%KEY% upstream=http://127.0.0.1:{};\n\
+             location /__clerk/v1 {{ limit_rate 1m; {inside} }} }}",
+            fapi.port
+        ))
+        .start();
+        assert_redirect(&nginx, &own, received);
+        assert_redirect(&nginx, other, of_other);
+    }
+}
+
+#[test]
 fn redirects_of_a_block_of_the_user() {
     let fapi = Fapi::redirecting();
     let nginx = Config::new(&format!(

@@ -276,3 +276,23 @@ fn names_with_spaces_around_them() {
         assert_eq!(arrived, ["X-Own: 7"], "{name:?}");
     }
 }
+
+/// Variables that are called like those of headers and are none.
+#[test]
+fn what_is_dropped_settles_no_variable_of_the_users() {
+    let fapi = Fapi::plain();
+    // The value of the first comes with the reply; the second has none, since it needs itself.
+    let outer = "map $upstream_status $http_own { default none; 200 good; }\n\
+        map $http_endless $http_endless { default $http_endless; }\n\
+        log_format own '$http_own $http_host $http_x_hop $http_user_agent'; access_log logs/own.log own;";
+    let mut nginx = nginx(&fapi, &format!("{outer} log_format other '$http_endless';"));
+    let reply = nginx.send(
+        "GET /__clerk/v1 HTTP/1.1\r\nHost: app.dev\r\nUser-Agent: one\r\nX-Hop: two\r\n\
+         Connection: close, X-Hop, User-Agent\r\n\r\n",
+    );
+    assert_eq!(reply.status, 200, "{}", nginx.error_log());
+    assert!(fapi.only().all("X-Hop").is_empty() && fapi.only().all("User-Agent").is_empty());
+    nginx.stop();
+    assert_eq!(nginx.config.folder.read("logs/own.log"), "good app.dev two one\n");
+    assert!(nginx.errors().is_empty(), "{:?}", nginx.errors());
+}

@@ -30,7 +30,7 @@ const REPLIES: [&str; 7] =
     ["plain", "interim", "switch", "location", "refresh", "markup", "commands"];
 /// Names of scripts that may be kept, and of those that may not.
 const KEPT: [&str; 3] = ["a.js", "b.js", "c.js"];
-const UNKEPT: [&str; 3] = ["private", "cookie", "vary"];
+const UNKEPT: [&str; 5] = ["private", "cookie", "vary", "encoded", "missing"];
 
 /// What a location sends, to whom.
 struct Place {
@@ -219,6 +219,8 @@ fn reply(
         "private" => (200, "Cache-Control: private, max-age=600\r\n".to_owned()),
         "cookie" => (200, format!("Set-Cookie: of={serial}\r\n{public}")),
         "vary" => (200, format!("Vary: *\r\n{public}")),
+        "encoded" => (200, format!("Content-Encoding: own\r\n{public}")),
+        "missing" => (404, public.to_owned()),
         // Public without being a script: not to be kept either.
         _ => (200, public.to_owned()),
     };
@@ -327,8 +329,8 @@ impl Site {
     /// Sends a request of a tenant, on the client's connection if it has one, and checks the reply.
     fn ask(&self, rng: &mut TestRng, client: &mut Option<TcpStream>, id: &str) {
         let (tenant, number) = (rng.random_range(0..2), rng.random_range(0..LOCATIONS));
-        let scripts = pick(rng, &[KEPT, UNKEPT]);
-        let script = pick(rng, &scripts);
+        let script =
+            if rng.random_range(0..2) == 0 { pick(rng, &KEPT) } else { pick(rng, &UNKEPT) };
         let way = pick(rng, &REPLIES);
         let (target, way, places) = match rng.random_range(0..6) {
             0 => ("/error/x".to_owned(), "sub", vec![self.error]),
@@ -386,7 +388,11 @@ impl Site {
             return;
         }
         let partial = reply.status == 206 && text.contains("serial=");
-        let expected = if *way == "location" { 307 } else { 200 };
+        let expected = match *way {
+            "location" => 307,
+            "missing" => 404,
+            _ => 200,
+        };
         assert!(reply.status == expected || partial, "{} {}", what(), log());
         let hop =
             ["X-Hop", "X-Accel-Redirect", "Upgrade"].into_iter().flat_map(|name| reply.all(name));
