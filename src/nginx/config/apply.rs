@@ -78,13 +78,14 @@ impl<'a> Block<'a> {
         Self { stock, level, line, place, written_here, nested, warnings }
     }
 
-    /// Makes the location a stock proxy location with the lines of the recipe.
+    /// Makes the location a stock proxy location with the lines of the recipe. Also returns what is effective there
+    /// then.
     pub fn apply(
         &self,
         cf: &mut ngx_conf_t,
         outer: Option<&UserSettings>,
         common: &mut Common,
-    ) -> Result<Proxy, Stop> {
+    ) -> Result<(Proxy, UserSettings), Stop> {
         guard::inject_fault("apply");
         let line = self.line;
         let effective = self.written_here.within(outer);
@@ -106,6 +107,11 @@ impl<'a> Block<'a> {
         self.take_reply_headers(cf, outer)?;
         let by_user = self.set_lines(cf, &values, &effective, zone.is_some())?;
         let way = self.way(cf, outer, in_block, common)?;
+        if line.origin.tls && way.verified != values.verified {
+            // A defect must not send the key to whoever answers.
+            let what = "a location verifies otherwise than it says";
+            return Err(Failure::Internal(what.to_owned()).into());
+        }
         let cache = zone.map(|zone| self.cache(cf, &zone, way.handler)).transpose()?;
         self.hold_error_pages_off(cf)?;
         let proxy = Proxy {
@@ -131,7 +137,7 @@ impl<'a> Block<'a> {
             tls: line.origin.tls,
         };
         self.warn(cf, in_block, way.verified);
-        Ok(proxy)
+        Ok((proxy, way.settings))
     }
 
     /// Whether `proxy_redirect off` stands beside the line; any other value is in addition to what this module does.

@@ -90,7 +90,7 @@ fn apply(
     let stock = main.stock()?;
     let (place, outer) = (written.place, outer.effective.as_deref());
     let http = main.servers()?;
-    let proxy = cf.at(place, "", |cf| {
+    let both = cf.at(place, "", |cf| {
         if let Some(size) = server::make_room(cf, http, &mut main.sized.borrow_mut())? {
             cf.warn(&Neighbour::NarrowHeaders { size });
         }
@@ -99,18 +99,14 @@ fn apply(
         let proxy = block.apply(cf, outer, &mut main.common.borrow_mut());
         citation::cite(cf, place, Near::Line, proxy)
     })?;
-    Ok(Some(applied(stock, level, proxy, (written, here), outer)))
+    Ok(Some(applied(both, (written, here))))
 }
 
 /// What was applied to a location, for requests and for locations inside of it.
 fn applied(
-    stock: &Stock,
-    level: Level,
-    proxy: Proxy,
+    (proxy, applied): (Proxy, UserSettings),
     (written, here): (Written, UserSettings),
-    around: Option<&UserSettings>,
 ) -> (Rc<Proxy>, Line) {
-    let applied = stock.written_in(level).within(around);
     let zone = proxy.cache.as_ref().map(|cache| cache.zone.text().to_owned());
     (proxy.into(), Line { written, here, applied, zone })
 }
@@ -169,10 +165,9 @@ fn apply_again(
     let block = Block::new(stock, level, (&line, place), &written_here, Some(nested));
     let proxy = block.apply(cf, own.effective.as_deref(), &mut main.common.borrow_mut());
     let proxy = citation::cite(cf, own.place.unwrap_or(place), Near::Block, proxy);
-    let mut proxy = citation::cite(cf, place, Near::Line, proxy)?;
+    let (mut proxy, settings) = citation::cite(cf, place, Near::Line, proxy)?;
     proxy.unauthorized = Rc::clone(&other.unauthorized);
-    let line = (around.written.clone(), written_here);
-    Ok(applied(stock, level, proxy, line, Some(&around.applied)))
+    Ok(applied((proxy, settings), (around.written.clone(), written_here)))
 }
 
 /// The line, completed by the other directives and the defaults.

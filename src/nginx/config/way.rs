@@ -28,6 +28,9 @@ pub struct Way {
     pub has_line: bool,
     /// The upstream whose connections can be kept ready, and how many.
     pub warm: Option<(String, usize)>,
+    /// What is effective in the location, the recipe included. A location that borrows a context says later that it
+    /// does not verify.
+    pub settings: UserSettings,
 }
 
 impl Block<'_> {
@@ -55,7 +58,7 @@ impl Block<'_> {
         let (handler, upstream) = self.delegate(cf, &mut common.upstreams, connection, has_line)?;
         let keepalive = usize::from(line.keepalive.map_or(KEEPALIVE, NonZeroU16::get));
         let warm = can_wait.then(|| (upstream, keepalive.min(line.warm.into())));
-        Ok(Way { handler, context, verified, has_line, warm })
+        Ok(Way { handler, context, verified, has_line, warm, settings })
     }
 
     /// Shares the TLS context of an earlier location, or makes this location's the one to share.

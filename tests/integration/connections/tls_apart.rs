@@ -8,7 +8,7 @@ use rustls::{HandshakeKind, SupportedProtocolVersion};
 use crate::kit::assert::assert_json;
 use crate::kit::fapi::{Ca, Fapi, CA};
 use crate::kit::harness::{Config, Nginx};
-use crate::kit::tls::{asking, fapi, serving, ANY};
+use crate::kit::tls::{self, asking, fapi, server, serving, ANY};
 
 /// Each version of TLS, on connections that are kept and on such that are not, so that sessions are resumed.
 fn each_kind(test: impl Fn(&'static SupportedProtocolVersion, bool)) {
@@ -58,6 +58,45 @@ fn who_one_location_refuses_another_does_not_let_in() {
         }
         assert!(fapi.requests().iter().all(|request| request.target() == "/let-in"));
     });
+}
+
+/// Of locations with the same settings the first makes the TLS context, and the others borrow it.
+#[test]
+fn locations_inside_verify_as_those_around() {
+    let inside = |name: &str| {
+        format!(
+            "proxy_ssl_trusted_certificate ca.pem; location /{name}/in/ {{ limit_rate 1m;\n\
+             location /{name}/in/most {{ limit_rate 2m; }} }}\n\
+             location /{name}/other {{ proxy_ssl_name other.example; }}\n\
+             location /{name}/off {{ proxy_ssl_verify off; }}\n\
+             if ($arg_x) {{ set $x 1; }} limit_except GET {{ allow all; }}"
+        )
+    };
+    let locations =
+        |fapi: &Fapi| ["a", "b", "c"].map(|name| location(fapi, name, &inside(name))).concat();
+    let targets = ["v1", "in/v1", "in/most", "other", "v1?x=1"];
+    let impostor = serving(server(ANY, &Ca::new().sign(tls::localhost())), true);
+    let nginx = start(&locations(&impostor));
+    for name in ["a", "b", "c"] {
+        for target in targets {
+            for method in ["GET", "POST"] {
+                let reply = nginx.ask(method, &format!("/{name}/{target}"));
+                assert_json(&reply, 502, "proxy_request_failed");
+            }
+        }
+        assert_eq!(nginx.get(&format!("/{name}/off")).status, 200);
+    }
+    assert!(impostor.requests().iter().all(|request| request.target() == "/off"));
+
+    let fapi = fapi(ANY, true);
+    let nginx = start(&locations(&fapi));
+    for name in ["a", "b", "c"] {
+        for target in targets {
+            let status = if target == "other" { 502 } else { 200 };
+            assert_eq!(nginx.get(&format!("/{name}/{target}")).status, status, "{target}");
+        }
+    }
+    assert!(fapi.requests().iter().all(|request| request.connection == 0), "one for all");
 }
 
 #[test]

@@ -36,7 +36,7 @@ const LOCATIONS: &str = r"
     location /__base/ { auth_request /__third/v1/sub; proxy_cache c; proxy_ssl_trusted_certificate ca.pem;
     clerk_proxy https://$tenant.test/__base secret_key=$own_key upstream=https://localhost:%TLS%/base; }
     location /__third/ { proxy_ssl_name other.test; proxy_ssl_trusted_certificate ca.pem;
-    clerk_proxy https://$tenant.test/__third secret_key=$own_key upstream=https://localhost:%TLS%;
+    clerk_proxy https://$tenant.test/__third secret_key=$own_key upstream=https://localhost:%TLS%/base;
     location = /__third/v1/sub { proxy_pass_request_body off; proxy_set_header Content-Length ''; } }
     location / { error_page 404 = /__third/v1/sub; return 404; }
     location /secret { internal; return 200 INTERNAL; }
@@ -124,7 +124,7 @@ impl Site {
         let (path, base, host) = match record.sni.as_deref() {
             None => ("/__clerk", "/", plain),
             Some("localhost") => ("/__base", "/base/", tls),
-            Some("other.test") => ("/__third", "/", tls),
+            Some("other.test") => ("/__third", "/base/", tls),
             other => return Err(format!("the server is {other:?}")),
         };
         let tenant = tenant(address).ok_or("the address is forged")?;
@@ -193,7 +193,7 @@ fn answer(identity: &str, record: &Record, serial: u64) -> Option<(Vec<u8>, Then
     };
     let usual = || reply("200", "");
     // What is not below the path of ORIGIN is not the proxy's.
-    let base = if record.sni.as_deref() == Some("localhost") { "base" } else { "." };
+    let base = if record.sni.is_some() { "base" } else { "." };
     let away = [
         format!("https://{host}/{base}/v1/x"),
         format!("//{host}/{base}/v1/x"),
