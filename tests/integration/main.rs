@@ -122,6 +122,7 @@ mod tool {
     mod folders;
     mod packages;
     mod pages;
+    mod release;
 }
 
 /// What has a long form of its own, mostly in a script.
