@@ -28,7 +28,7 @@ pub fn image(given: &[(&str, &str)]) -> Config {
         ("include /etc/nginx/conf.d/*.conf;", template.as_str()),
         ("/etc/nginx/server.d/", "%DIR%/server.d/"),
         ("file:/run/secrets/", "file:%DIR%/"),
-        ("listen 8080;", "listen 127.0.0.1:%PORT%;"),
+        ("listen 8080 ", "listen 127.0.0.1:%PORT% "),
         ("error_log stderr ", "error_log logs/error.log "),
         ("/dev/stdout", "logs/access.log"),
         ("/tmp/", "%DIR%/"),
@@ -38,7 +38,7 @@ pub fn image(given: &[(&str, &str)]) -> Config {
         assert_ne!(new, text, "no {there}");
         new
     });
-    Config::whole(&text).workers(2).file("clerk_secret_key", KEY)
+    Config::whole(&text).file("clerk_secret_key", KEY)
 }
 
 /// What stands behind this text in its line, wherever that stands last.

@@ -15,18 +15,21 @@ use crate::kit::load::connect;
 use crate::kit::network;
 use crate::kit::process::proportional;
 
+const SCRIPT: &str = "/npm/clerk.js";
 /// More than the image lets in.
 const READERS: usize = 500;
 /// Requests whose head does not end, of which nginx knows no location yet. They find the connections that are left.
-const HEADS: usize = 800;
+const HEADS: usize = 200;
+/// Replies that the kernel takes as a whole, with which nginx is done.
+const UNREAD: usize = 500;
 
-/// Asks for the script and reads nothing but the status, which an old worker that ends may not send.
-fn ask(port: u16, number: usize) -> (TcpStream, String) {
+/// Asks for something and reads nothing but the status, which an old worker that ends may not send.
+fn ask(port: u16, target: &str, number: usize) -> (TcpStream, String) {
     let mut stream = connect(port);
     // Clients behind the load balancer that is trusted.
     let client = number % 200;
     let request = format!(
-        "GET /__clerk/npm/clerk.js HTTP/1.1\r\nHost: app.example\r\nX-Forwarded-For: 203.0.113.{client}\r\n\r\n"
+        "GET /__clerk{target} HTTP/1.1\r\nHost: app.example\r\nX-Forwarded-For: 203.0.113.{client}\r\n\r\n"
     );
     stream.write_all(request.as_bytes()).expect("nginx reads");
     let mut status = [0; 12];
@@ -83,8 +86,11 @@ fn a_replica_stays_below_the_memory_of_its_manifest() {
         let path = format!("/proc/sys/net/{}", name.replace('.', "/"));
         fs::write(&path, value).unwrap_or_else(|why| panic!("{path}: {why}"));
     }
-    let script = json(200, "", &"x".repeat(3_000_000));
-    let fapi = Fapi::answering(Some(CA.server(&["localhost"])), script);
+    let [script, reply] = [3_000_000, 220_000].map(|size| json(200, "", &"x".repeat(size)));
+    let fapi = Fapi::start(CA.server(&["localhost"]), move |request, stream| {
+        let reply = if request.target() == SCRIPT { &script } else { &reply };
+        stream.write_all(reply.as_bytes()).is_ok()
+    });
     let origin = format!("https://localhost:{}", fapi.port);
     let config = image(&[
         ("CLERK_PROXY_URL", "https://app.example/__clerk"),
@@ -97,7 +103,7 @@ fn a_replica_stays_below_the_memory_of_its_manifest() {
     let (limit, admitted) = (memory_limit(), admitted());
 
     let (streams, statuses): (Vec<_>, Vec<_>) =
-        (0..READERS).map(|number| ask(nginx.port(), number)).unzip();
+        (0..READERS).map(|number| ask(nginx.port(), SCRIPT, number)).unzip();
     let count = |status: &str| statuses.iter().filter(|other| *other == status).count();
     assert_eq!((count("200"), count("429")), (admitted, READERS - admitted));
     let slow = settled(&mut nginx, &fapi, "slow readers");
@@ -110,10 +116,17 @@ fn a_replica_stays_below_the_memory_of_its_manifest() {
 
     // What goes on in old workers counts as before, and new ones let nobody in.
     nginx.signal("HUP");
-    nginx.until("there are new workers", |nginx| nginx.workers().len() == 4);
-    nginx.until("new workers refuse", |nginx| ask(nginx.port(), 0).1 == "429");
+    nginx.until("there are new workers", |nginx| nginx.workers().len() == 2);
+    nginx.until("new workers refuse", |nginx| ask(nginx.port(), SCRIPT, 0).1 == "429");
     let most = settled(&mut nginx, &fapi, "after a reload");
     assert!(most < limit, "{most} of {limit} MiB");
     drop((streams, heads));
+    nginx.until("old workers are gone", |nginx| nginx.workers().len() == 1);
+
+    let unread: Vec<_> = (0..UNREAD).map(|number| ask(nginx.port(), "/v1", number)).collect();
+    assert!(unread.iter().all(|(_, status)| status == "200"));
+    let most = settled(&mut nginx, &fapi, "with replies that are not read");
+    assert!(most < limit, "{most} of {limit} MiB");
+    drop(unread);
     assert_eq!(nginx.get("/healthz").status, 204);
 }

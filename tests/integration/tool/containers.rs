@@ -132,5 +132,6 @@ fn numbers_that_agree() {
         assert!(SCRIPT.contains(&said) && chapter.contains(&said), "{said}");
     }
     let base = after(DOCKERFILE, "ARG NGINX_VERSION=");
+    assert!(chapter.contains(&format!("nginx:{base}`")));
     assert!(COMPOSE.contains(&format!("image: nginx:{base}")));
 }
