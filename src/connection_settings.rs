@@ -64,6 +64,41 @@ pub fn can_wait(connection: &Content) -> bool {
     })
 }
 
+/// What locations with the same upstream share.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Key {
+    /// The scheme of ORIGIN.
+    pub scheme: &'static str,
+    /// Its server, as `upstream {}` has it.
+    pub server: String,
+    /// How many idle connections a worker keeps.
+    pub keepalive: String,
+    /// The settings of connections.
+    pub connection: Content,
+}
+
+impl Key {
+    /// The first difference, in a user's words.
+    pub fn difference(&self, other: &Self) -> Option<String> {
+        if self.scheme != other.scheme {
+            return Some("scheme".to_owned());
+        }
+        let only = |one: &Self, other: &Self| {
+            let mut settings = one.connection.iter();
+            settings.find(|setting| !other.connection.contains(setting)).map(|(name, _)| *name)
+        };
+        only(self, other).or_else(|| only(other, self)).map(str::to_owned)
+    }
+
+    /// The name of the first implicit upstream for the server. It contains a space, which no user's name does: a user's
+    /// `proxy_pass` does not lead there, and ours never to a user's block. nginx would read a colon as a port and a slash
+    /// as a path.
+    pub fn name(&self) -> String {
+        let server = self.server.strip_suffix(":443").unwrap_or(&self.server);
+        format!("clerk_proxy {}", server.replace([':', '/'], "|"))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -101,5 +136,34 @@ mod tests {
             assert!(!one(name, &[1]), "{name}");
         }
         assert!(!one("proxy_ssl_name", b"$name"));
+    }
+
+    fn key(scheme: &'static str, server: &str, connection: &[(&'static str, &[u8])]) -> Key {
+        let connection = connection.iter().map(|(name, value)| (*name, value.to_vec())).collect();
+        Key { scheme, server: server.to_owned(), keepalive: "8".to_owned(), connection }
+    }
+
+    #[test]
+    fn the_first_difference_is_named() {
+        let one = key("https", "a:443", &[("proxy_bind", b"1"), ("proxy_ssl_verify", b"1")]);
+        assert_eq!(one.difference(&one), None);
+        let plain = key("http", "a:443", &[]);
+        assert_eq!(one.difference(&plain).as_deref(), Some("scheme"));
+        let other = key("https", "a:443", &[("proxy_bind", b"1"), ("proxy_ssl_verify", b"0")]);
+        assert_eq!(one.difference(&other).as_deref(), Some("proxy_ssl_verify"));
+        let less = key("https", "a:443", &[("proxy_ssl_verify", b"1")]);
+        assert_eq!(less.difference(&one).as_deref(), Some("proxy_bind"));
+    }
+
+    #[test]
+    fn names_are_none_that_a_user_could_write() {
+        for (server, name) in [
+            ("app.example:443", "clerk_proxy app.example"),
+            ("app.example:8443", "clerk_proxy app.example|8443"),
+            ("[::1]:443", "clerk_proxy [||1]"),
+            ("unix:/run/x.sock", "clerk_proxy unix||run|x.sock"),
+        ] {
+            assert_eq!(key("https", server, &[]).name(), name);
+        }
     }
 }

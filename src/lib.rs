@@ -51,6 +51,7 @@
 //!                  error_body          JSON for errors that nginx makes itself
 //!                  traffic             how many requests use an upstream
 //!                  monotonic           times that may wrap
+//!                  product             what a program of nginx says of itself
 //!                  pieces              pieces of the memory for when there is none
 //! ```
 //!
@@ -86,6 +87,7 @@ mod monotonic;
 mod neighbour;
 mod passing;
 mod pieces;
+mod product;
 mod proxy_url;
 mod public_script;
 mod recipe;

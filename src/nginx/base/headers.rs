@@ -14,21 +14,30 @@ use crate::nginx::base::variables;
 
 const CONNECTION: &[u8; 10] = b"Connection";
 
-/// The headers of a list, in order. Their texts live as long as the request.
-fn all(headers: &ngx_list_t) -> impl Iterator<Item = &Cell<ngx_table_elt_t>> {
+/// The headers of a list, in order, as the parts that nginx keeps them in. Their texts live as long as the request.
+fn parts(headers: &ngx_list_t) -> impl Iterator<Item = &[Cell<ngx_table_elt_t>]> {
     list(headers)
+}
+
+fn all(headers: &ngx_list_t) -> impl Iterator<Item = &Cell<ngx_table_elt_t>> {
+    parts(headers).flatten()
 }
 
 /// The headers that the `Connection` headers of a list remove.
 fn dropped_by(list: &ngx_list_t) -> Dropped<'static> {
     let mut named = Vec::new();
-    for (key, value) in pairs(list) {
-        // The length is compared first, for speed; "User-Agent" and "Set-Cookie" have the same.
-        let is_connection = key.len() == CONNECTION.len()
-            && (key == CONNECTION
-                || (matches!(key[0], b'C' | b'c') && key.eq_ignore_ascii_case(CONNECTION)));
-        if is_connection && !names_nothing(value) {
-            named.push(value);
+    for part in parts(list) {
+        for header in part.iter().map(Cell::get) {
+            // The length is compared first, for speed; "User-Agent" and "Set-Cookie" have the same.
+            if header.key.len != CONNECTION.len() {
+                continue;
+            }
+            let (key, value): (&[u8], &[u8]) = (header.key.into(), header.value.into());
+            let is_connection = key == CONNECTION
+                || (matches!(key[0], b'C' | b'c') && key.eq_ignore_ascii_case(CONNECTION));
+            if is_connection && !names_nothing(value) {
+                named.push(value);
+            }
         }
     }
     if named.is_empty() {
@@ -119,10 +128,12 @@ pub fn remove_from_reply(r: &mut ngx_http_request_t, is_meant: impl Fn(&[u8]) ->
 /// Whether a header of the upstream's may lead a browser to another URL.
 pub fn may_lead_elsewhere(list: &ngx_list_t) -> bool {
     let names = [&b"Location"[..], b"Refresh"];
-    pairs(list).any(|(key, _)| {
-        // The length is compared first, for speed.
-        matches!(key.len(), 7 | 8) && names.iter().any(|name| key.eq_ignore_ascii_case(name))
-    })
+    // The length is compared first, for speed.
+    let may = |key: ngx_str_t| {
+        matches!(key.len, 7 | 8)
+            && names.iter().any(|name| key.as_bytes().eq_ignore_ascii_case(name))
+    };
+    parts(list).any(|part| part.iter().any(|header| may(header.get().key)))
 }
 
 /// Replaces values of the reply's headers. `None` without memory.

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use zeroize::Zeroizing;
 
 use crate::conflict::Conflict;
-use crate::connection_settings::{is_verified, Content};
+use crate::connection_settings::{is_verified, Content, Key};
 use crate::directive::Effective;
 use crate::egress;
 use crate::failure::Failure;
@@ -55,29 +55,6 @@ pub struct Upstreams {
     blocks: HashMap<String, Key>,
 }
 
-/// The settings that locations with the same upstream share.
-#[derive(Clone, PartialEq, Eq, Hash)]
-struct Key {
-    scheme: &'static str,
-    server: String,
-    keepalive: String,
-    connection: Content,
-}
-
-impl Key {
-    /// The first difference, in a user's words.
-    fn difference(&self, other: &Self) -> Option<String> {
-        if self.scheme != other.scheme {
-            return Some("scheme".to_owned());
-        }
-        let only = |one: &Self, other: &Self| {
-            let mut settings = one.connection.iter();
-            settings.find(|setting| !other.connection.contains(setting)).map(|(name, _)| *name)
-        };
-        only(self, other).or_else(|| only(other, self)).map(str::to_owned)
-    }
-}
-
 impl Upstreams {
     /// Whether `clerk_proxy` verifies the servers of a block of the user's.
     pub fn verifies(&self, block: &str) -> bool {
@@ -113,11 +90,8 @@ impl Upstreams {
         if let Some(name) = self.implicit.get(&key) {
             return Ok(name.clone());
         }
-        // The name contains a space, which no user's name does: a user's proxy_pass does not lead here, and ours
-        // never to a user's block; see also `Peers::admits`. nginx would read a colon as a port and a slash as a
-        // path.
-        let label = key.server.strip_suffix(":443").unwrap_or(&key.server).replace([':', '/'], "|");
-        let first = format!("clerk_proxy {label}");
+        // See also `Peers::admits`.
+        let first = key.name();
         let number = self.named.entry(first.clone()).or_default();
         *number += 1;
         let name = if *number == 1 { first } else { format!("{first} {number}") };

@@ -100,7 +100,7 @@ impl<T: Fill> Zone<T> {
     /// The zone of the running configuration, if it has one; its data must be of this type.
     pub fn running(cf: &ngx_conf_t) -> Option<Self> {
         // At the start that before is an empty one.
-        let mut zones = list::<ngx_shm_zone_t>(&old_cycle(cycle(cf))?.shared_memory);
+        let mut zones = list::<ngx_shm_zone_t>(&old_cycle(cycle(cf))?.shared_memory).flatten();
         zones.find(|zone| zone.get().tag == tag()).map(|zone| Self(zone.as_ptr(), PhantomData))
     }
 }

@@ -80,11 +80,12 @@ fn array_at<'a, T: Plain>(pointer: *mut ngx_array_t) -> &'a [T] {
     Link(pointer).get().map_or(&[], array)
 }
 
-/// The elements of a list, in order; none of a list whose elements have another size.
-pub fn list<T: Plain>(list: &ngx_list_t) -> impl Iterator<Item = &Cell<T>> {
+/// The elements of a list, in order, as the parts that nginx keeps them in; none of a list whose elements have another
+/// size.
+pub fn list<T: Plain>(list: &ngx_list_t) -> impl Iterator<Item = &[Cell<T>]> {
     let first = (list.size == size_of::<T>()).then_some(&list.part);
     let parts = iter::successors(first, |part: &&ngx_list_part_t| Link(part.next).get());
-    parts.flat_map(|part| Link(part.elts.cast()).run(part.nelts))
+    parts.map(|part| Link(part.elts.cast()).run(part.nelts))
 }
 
 /// What has a log.
