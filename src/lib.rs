@@ -49,6 +49,7 @@
 //!                  interim             replies before the reply (1xx)
 //!                  stream_number       a request over HTTP/2 that is sent again
 //!                  error_body          JSON for errors that nginx makes itself
+//!                  pace                when connections that are kept ready are made
 //!                  traffic             how many requests use an upstream
 //!                  monotonic           times that may wrap
 //!                  product             what a program of nginx says of itself
@@ -85,6 +86,7 @@ mod known_paths;
 mod location;
 mod monotonic;
 mod neighbour;
+mod pace;
 mod passing;
 mod pieces;
 mod product;

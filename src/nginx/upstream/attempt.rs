@@ -17,12 +17,10 @@ use crate::nginx::upstream::stand_in::StandIn;
 use crate::nginx::upstream::tls_client::{self, TlsClient};
 use crate::nginx::upstream::wanted::Wanted;
 use crate::nginx::upstream::{idle, liveness, servers};
+use crate::pace::LATE;
 
 /// How long the first word after a handshake is waited for, in milliseconds, at least and at most.
 const SETTLE: [ngx_msec_t; 2] = [20, 1_000];
-
-/// What servers need at most that others are not tried in place of, in milliseconds.
-pub const LATE: ngx_msec_t = 150;
 
 /// What nginx calls when something happens on the connection, whose data is the owner: an event, or the end of a TLS
 /// handshake.

@@ -15,31 +15,19 @@ use std::rc::{Rc, Weak};
 use crate::monotonic::is_before;
 use crate::nginx::base::clock::now;
 use crate::nginx::base::ffi::{
-    ngx_connection_t, ngx_cycle_t, ngx_event_t, ngx_log_t, ngx_msec_t, ngx_random, NGX_LOG_INFO,
+    ngx_connection_t, ngx_cycle_t, ngx_event_t, ngx_log_t, ngx_random, NGX_LOG_INFO,
     NGX_LOG_NOTICE, NGX_LOG_WARN,
 };
 use crate::nginx::base::plain::Plain;
 use crate::nginx::base::timer::Timer;
 use crate::nginx::base::{guard, log, process};
-use crate::nginx::upstream::attempt::{Attempt, Begun, Callbacks, LATE};
+use crate::nginx::upstream::attempt::{Attempt, Begun, Callbacks};
 use crate::nginx::upstream::blocks::{self, Block};
 use crate::nginx::upstream::servers;
 use crate::nginx::upstream::tls_client::TlsClient;
 use crate::nginx::upstream::wanted::Wanted;
+use crate::pace::{Pace, INTERVAL};
 use crate::traffic::Traffic;
-
-/// The interval of checks in milliseconds, if all is well.
-const INTERVAL: ngx_msec_t = 5_000;
-/// The interval while no address is known.
-const NO_ADDRESS: ngx_msec_t = 500;
-/// The delay after a connection failed or was closed early, while there are untried addresses.
-const OTHER_ADDRESS: ngx_msec_t = 10;
-/// The delay after a connection that is still on its way, while there are untried addresses.
-const SLOW: ngx_msec_t = LATE + LATE / 3;
-/// The first delay after all addresses were tried; it doubles each time.
-const SHORTEST: ngx_msec_t = 1_000;
-/// The longest delay.
-const LONGEST: ngx_msec_t = 300_000;
 
 /// The warm connections of one upstream in one worker.
 pub struct Warm {
@@ -53,13 +41,7 @@ pub struct Warm {
     /// A log that prints nothing: a failure is logged once, in a line of ours.
     quiet: ngx_log_t,
     under_way: Vec<Attempt>,
-    /// When to look next.
-    next: ngx_msec_t,
-    /// How many checks in a row missed connections, which had failed or were closed early.
-    missing: u32,
-    /// How many connections in a row failed.
-    failures: u32,
-    told: bool,
+    pace: Pace,
 }
 
 /// What keeps them; dropping it ends them.
@@ -73,7 +55,6 @@ impl Drop for Warm {
 
 impl Warm {
     fn start(cycle: &ngx_cycle_t, upstream: Block, wanted: Wanted, traffic: &Traffic) -> Running {
-        let (under_way, next, missing, failures, told) = (Vec::new(), now(), 0, 0, false);
         let cycle = ptr::from_ref(cycle);
         let warm = Rc::new_cyclic(|place: &Weak<RefCell<Self>>| {
             let call = |what: fn(&mut Self)| {
@@ -90,11 +71,8 @@ impl Warm {
                 timer,
                 place: place.clone(),
                 quiet: ngx_log_t::zeroed(),
-                under_way,
-                next,
-                missing,
-                failures,
-                told,
+                under_way: Vec::new(),
+                pace: Pace::new(now()),
             })
         });
         warm.borrow_mut().arm();
@@ -105,13 +83,12 @@ impl Warm {
     fn arm(&mut self) {
         let deadlines = self.under_way.iter().map(|attempt| attempt.deadline);
         let earlier = |one, other| if is_before(other, one) { other } else { one };
-        self.timer.set(deadlines.fold(self.next, earlier));
+        self.timer.set(deadlines.fold(self.pace.next, earlier));
     }
 
     /// Looks once the request that has just begun has its connection, unless the server is left alone.
     fn hurry(&mut self) {
-        if self.missing == 0 {
-            self.next = now();
+        if self.pace.hurry(now()) {
             self.arm();
         }
     }
@@ -131,7 +108,7 @@ impl Warm {
                 Err(why) => self.failed(&why),
             }
         }
-        if !is_before(now, self.next) {
+        if !is_before(now, self.pace.next) {
             self.look();
         }
         self.arm();
@@ -140,7 +117,7 @@ impl Warm {
     /// Gives a new connection to keepalive.
     fn keep(&mut self, attempt: Attempt) {
         if attempt.keep() {
-            self.failures = 0;
+            self.pace.succeeded();
             // This address was tried in place of others, which count as failed: requests try them last.
             self.under_way.retain(|attempt| !attempt.is_late());
             log::log(NGX_LOG_INFO, &format!("a connection to {} is ready", self.name()));
@@ -149,9 +126,9 @@ impl Warm {
 
     /// Checks what keepalive has, and makes what is missing. It tries other addresses in place of late ones.
     fn look(&mut self) {
-        self.next = now().wrapping_add(INTERVAL);
+        self.pace.look(now());
         let in_use = self.traffic.look();
-        let count = self.wanted.count.min((2 * self.wanted.count).saturating_sub(in_use));
+        let count = Pace::count(self.wanted.count, in_use);
         let mut ready = Vec::new();
         let late = self.under_way.len().min(self.addresses() as usize - 1);
         let mut missing = false;
@@ -164,14 +141,14 @@ impl Warm {
                 // The previous connection has failed, was closed, or is in use.
                 Begun::UnderWay(attempt) => {
                     if in_use > 0 {
-                        self.next = now().wrapping_add(SLOW);
+                        self.pace.look_for_slow(now());
                     } else if !mem::replace(&mut missing, true) {
                         self.later();
                     }
                     self.under_way.push(attempt);
                 }
                 Begun::NoAddress => {
-                    self.next = now().wrapping_add(NO_ADDRESS);
+                    self.pace.look_for_address(now());
                     break;
                 }
                 Begun::Failed(why) => {
@@ -183,38 +160,25 @@ impl Warm {
                 }
             }
         }
-        if ready.len() >= count && count > 0 {
-            (self.missing, self.failures) = (0, 0);
-            if mem::take(&mut self.told) {
-                let text = format!("connections to {} are kept ready again", self.name());
-                log::log(NGX_LOG_NOTICE, &text);
-            }
+        if ready.len() >= count && count > 0 && self.pace.all_ready() {
+            let text = format!("connections to {} are kept ready again", self.name());
+            log::log(NGX_LOG_NOTICE, &text);
         }
         for attempt in ready {
             attempt.keep();
         }
     }
 
-    /// Counts a check that missed connections and sets the next one; the delay grows with the count.
+    /// Counts a check that missed connections.
     fn later(&mut self) {
-        self.missing = self.missing.saturating_add(1);
-        let wait = match self.missing.checked_sub(self.addresses()) {
-            None => SLOW,
-            Some(more) => (SHORTEST << more.min(9)).min(LONGEST),
-        };
-        // Jitter, so that workers and machines that lost their connections together do not reconnect together.
         // nginx seeds it in each worker.
-        let random = ngx_msec_t::try_from(ngx_random()).unwrap_or_default();
-        self.next = now().wrapping_add(wait - wait / 4 + random % (wait / 2 + 1));
+        let random = usize::try_from(ngx_random()).unwrap_or_default();
+        self.pace.missed(now(), self.addresses(), random);
     }
 
     /// Counts a connection that failed.
     fn failed(&mut self, why: &str) {
-        self.failures = self.failures.saturating_add(1);
-        if self.missing < self.addresses() {
-            self.next = now().wrapping_add(OTHER_ADDRESS);
-        }
-        if self.failures >= self.addresses() && !mem::replace(&mut self.told, true) {
+        if self.pace.failed(now(), self.addresses()) {
             let text = format!("no connection to {} can be kept ready: {why}", self.name());
             log::log(NGX_LOG_WARN, &text);
         }
