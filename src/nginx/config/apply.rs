@@ -63,6 +63,9 @@ pub struct Nested<'a> {
     pub zone: Option<&'a str>,
     /// Whether the location around keeps redirects as they are.
     pub keeps_redirects: bool,
+    /// Whether the key and the Frontend API are those of the location around.
+    pub same_key: bool,
+    pub same_origin: bool,
 }
 
 impl<'a> Block<'a> {

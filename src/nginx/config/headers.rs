@@ -3,7 +3,7 @@
 use crate::conflict::Conflict;
 use crate::nginx::base::ffi::{ngx_conf_t, ngx_keyval_t};
 use crate::nginx::base::parser::{ConfExt, Stop};
-use crate::nginx::config::apply::Block;
+use crate::nginx::config::apply::{Block, Nested};
 use crate::nginx::config::common::Common;
 use crate::nginx::stock::directives::ADDED;
 use crate::nginx::stock::settings::{UserSettings, SET_HEADER};
@@ -21,9 +21,12 @@ impl Block<'_> {
         effective: &UserSettings,
         common: &mut Common,
     ) -> Result<(), Stop> {
-        let here = self.nested.as_ref().map_or(self.written_here, |nested| nested.own);
+        // Those of the location around would say its key, or its server's name.
+        let inherits = |nested: &&Nested| nested.same_key && nested.same_origin;
+        let nested = self.nested.as_ref().filter(inherits);
+        let here = nested.map_or(self.written_here, |nested| nested.own);
         let own = self.stock.is_set(here, SET_HEADER);
-        if self.nested.is_some() && !own {
+        if nested.is_some() && !own {
             return Ok(());
         }
         if own {

@@ -11,7 +11,8 @@ use crate::conflict::Conflict;
 use crate::defaults::Defaults;
 use crate::directive::Effective;
 use crate::failure::Failure;
-use crate::key_source::Source;
+use crate::frontend_api::Origin;
+use crate::key_source::{Key, Source};
 use crate::neighbour::Neighbour;
 use crate::nginx::base::expression::Expression;
 use crate::nginx::base::ffi::ngx_conf_t;
@@ -90,25 +91,27 @@ fn apply(
     let stock = main.stock()?;
     let (place, outer) = (written.place, outer.effective.as_deref());
     let http = main.servers()?;
-    let both = cf.at(place, "", |cf| {
+    let (both, said) = cf.at(place, "", |cf| {
         if let Some(size) = server::make_room(cf, http, &mut main.sized.borrow_mut())? {
             cf.warn(&Neighbour::NarrowHeaders { size });
         }
         let line = effective_with(cf, &written, &own.defaults)?;
         let block = Block::new(stock, level, (&line, place), &here, None);
         let proxy = block.apply(cf, outer, &mut main.common.borrow_mut());
-        citation::cite(cf, place, Near::Line, proxy)
+        Ok((citation::cite(cf, place, Near::Line, proxy)?, (line.key, line.origin)))
     })?;
-    Ok(Some(applied(both, (written, here))))
+    Ok(Some(applied(both, written, said, here)))
 }
 
 /// What was applied to a location, for requests and for locations inside of it.
 fn applied(
     (proxy, applied): (Proxy, UserSettings),
-    (written, here): (Written, UserSettings),
+    written: Written,
+    said: (Key, Origin),
+    here: UserSettings,
 ) -> (Rc<Proxy>, Line) {
     let zone = proxy.cache.as_ref().map(|cache| cache.zone.text().to_owned());
-    (proxy.into(), Line { written, here, applied, zone })
+    (proxy.into(), Line { written, said, here, applied, zone })
 }
 
 /// Finishes a block without its own `clerk_proxy`, which may be inside a location with one.
@@ -160,6 +163,8 @@ fn apply_again(
         around: &around.applied,
         zone: around.zone.as_deref(),
         keeps_redirects: other.redirects.is_none(),
+        same_key: line.key == around.said.0,
+        same_origin: line.origin == around.said.1,
     };
     let place = around.written.place;
     let block = Block::new(stock, level, (&line, place), &written_here, Some(nested));
@@ -167,7 +172,8 @@ fn apply_again(
     let proxy = citation::cite(cf, own.place.unwrap_or(place), Near::Block, proxy);
     let (mut proxy, settings) = citation::cite(cf, place, Near::Line, proxy)?;
     proxy.unauthorized = Rc::clone(&other.unauthorized);
-    Ok(applied((proxy, settings), (around.written.clone(), written_here)))
+    let written = around.written.clone();
+    Ok(applied((proxy, settings), written, (line.key, line.origin), written_here))
 }
 
 /// The line, completed by the other directives and the defaults.

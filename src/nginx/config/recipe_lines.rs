@@ -3,7 +3,7 @@
 use crate::conflict::Conflict;
 use crate::nginx::base::ffi::ngx_conf_t;
 use crate::nginx::base::parser::Stop;
-use crate::nginx::config::apply::Block;
+use crate::nginx::config::apply::{Block, Nested};
 use crate::nginx::stock::added_headers;
 use crate::nginx::stock::settings::UserSettings;
 use crate::recipe::{self, Class, RECIPE};
@@ -29,14 +29,17 @@ impl Block<'_> {
                 || (entry.directive == "proxy_ssl_trusted_certificate"
                     && values.ca_bundle.is_empty())
                 || (of_cache && !with_cache)
-                || (of_cache && self.nested.as_ref().is_some_and(|nested| nested.zone.is_some()));
+                || (of_cache && self.takes_over_cache(entry.directive));
             let skip =
                 skip || entry.directive == "proxy_hide_header" && self.passes(entry.arguments[0]);
             let list = recipe::LISTS.contains(&entry.directive);
             // nginx takes over what is set around, but no list beside one of the location's own.
             let nested = self.nested.as_ref().filter(|_| entry.class == Class::Contract);
-            if nested.is_some_and(|nested| !list || !self.stock.is_set(nested.own, entry.directive))
-            {
+            let takes_over = |nested: &Nested| {
+                let is_own = list && self.stock.is_set(nested.own, entry.directive);
+                !is_own && (list || !entry.tls || nested.same_origin)
+            };
+            if nested.is_some_and(takes_over) {
                 continue;
             }
             let by_user = !list && self.stock.is_set(user, entry.directive);
@@ -53,6 +56,12 @@ impl Block<'_> {
             }
         }
         Ok(seen)
+    }
+
+    /// Whether a line of the cache is that of the location around. Its key contains the server's name.
+    fn takes_over_cache(&self, directive: &str) -> bool {
+        let around = self.nested.as_ref().filter(|nested| nested.zone.is_some());
+        around.is_some_and(|nested| nested.same_origin || directive != "proxy_cache_key")
     }
 
     /// Whether a hop-by-hop header of replies passes in this location.

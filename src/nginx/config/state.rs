@@ -9,6 +9,7 @@ use crate::configuration_text::Text;
 use crate::defaults::Defaults;
 use crate::directive::ClerkProxy;
 use crate::failure::Failure;
+use crate::frontend_api::Origin;
 use crate::key_source::Key;
 use crate::nginx::base::ffi::{ngx_conf_t, NGX_HTTP_MODULE};
 use crate::nginx::base::module::{Conf, Module, Reach};
@@ -132,6 +133,8 @@ pub struct Written {
 pub struct Line {
     /// As it was read.
     pub written: Written,
+    /// The key and the Frontend API that are effective with it.
+    pub said: (Key, Origin),
     /// What the user wrote beside it.
     pub here: UserSettings,
     /// What is effective there, the recipe included.

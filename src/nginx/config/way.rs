@@ -65,7 +65,10 @@ impl Block<'_> {
     fn share_context(&self, common: &mut Common, made_of: Content) -> Shared {
         let own = Shared::lend(self.stock, self.level);
         let context = *common.contexts.entry(made_of).or_insert(own);
-        if !context.is_lent_by(self.level) {
+        if context.is_lent_by(self.level) {
+            // The location around may have borrowed one.
+            context.make(self.level);
+        } else {
             context.borrow(self.level);
         }
         context

@@ -42,6 +42,13 @@ impl Shared {
         self.lender == level
     }
 
+    /// Has nginx make a context that verifies for this location, whose settings are not merged yet.
+    pub fn make(&self, level: Level) {
+        if let Some((_, verify)) = tls_of(self.proxy.of(level)) {
+            *verify = 1;
+        }
+    }
+
     /// Has nginx make an empty context for this location, whose settings are not merged yet.
     pub fn borrow(&self, level: Level) {
         if let Some((_, verify)) = tls_of(self.proxy.of(level)) {

@@ -1,7 +1,7 @@
 //! `clerk_proxy_secret_key` and `clerk_proxy_upstream` for whole blocks: the inner one wins.
 
 use crate::kit::domains::ask;
-use crate::kit::fapi::Fapi;
+use crate::kit::fapi::{json, Fapi, CA};
 use crate::kit::harness::{refuses_odd_hosts, Config, Nginx};
 
 /// Which of the stand-ins gets the request, and with which key.
@@ -152,4 +152,49 @@ fn blocks_inside_the_location_say_the_same() {
         assert_eq!(ask(method, "u@a.dev", target).status, own, "{method} {target}");
     }
     assert_eq!(fapis[0].requests().len(), before);
+}
+
+/// A location inside of one with a line that names another key, another server or both.
+#[test]
+fn a_location_inside_the_location_has_its_own() {
+    let tls = CA.server(&["localhost"]);
+    let fapis = [None, None, Some(tls)].map(|tls| Fapi::answering(tls, json(200, "", "{}")));
+    let [one, two, three] = fapis.each_ref().map(|fapi| fapi.port);
+    let nginx = Config::new(&format!(
+        "proxy_cache_path %DIR%/cache keys_zone=c:64k;\n\
+         server {{ listen 127.0.0.1:%PORT%; clerk_proxy_upstream http://127.0.0.1:{one};\n\
+         location /a/ {{ clerk_proxy https://a.dev/a; clerk_proxy_secret_key sk_live_0; proxy_set_header X-Own 1;\n\
+         proxy_hide_header X-Hide; proxy_cache c;\n\
+         location /a/key {{ clerk_proxy_secret_key sk_live_1;\n\
+         location /a/key/same {{ limit_rate 1m; }} }}\n\
+         location /a/server {{ clerk_proxy_upstream http://127.0.0.1:{two}; }}\n\
+         location /a/tls {{ clerk_proxy_upstream https://localhost:{three}; clerk_proxy_secret_key sk_live_2;\n\
+         proxy_ssl_trusted_certificate ca.pem; location /a/tls/plain {{ clerk_proxy_upstream http://127.0.0.1:{two}; }} }}\n\
+         location /a/impostor {{ clerk_proxy_upstream https://localhost:{three}; }}\n\
+         location /a/name {{ clerk_proxy_upstream https://127.0.0.1:{three}; proxy_ssl_trusted_certificate ca.pem; }} }} }}",
+    ))
+    .start();
+    for (target, expected) in [
+        ("/a/v1", (0, "sk_live_0")),
+        ("/a/key", (0, "sk_live_1")),
+        ("/a/key/same", (0, "sk_live_1")),
+        ("/a/server", (1, "sk_live_0")),
+        ("/a/tls", (2, "sk_live_2")),
+        ("/a/tls/plain", (1, "sk_live_2")),
+    ] {
+        let (index, key) = arrives(&nginx, &fapis, "a.dev", target);
+        assert_eq!((index, key.as_str()), expected, "{target}");
+        let request = fapis[index].requests().pop().expect("it has arrived");
+        let host = if index == 2 { "localhost" } else { "127.0.0.1" };
+        assert_eq!(request.one("Host"), format!("{host}:{}", fapis[index].port), "{target}");
+        assert_eq!(request.sni.as_deref(), (index == 2).then_some("localhost"), "{target}");
+        assert_eq!(
+            (request.one("X-Own"), request.one("Clerk-Proxy-Url")),
+            ("1", "https://a.dev/a")
+        );
+    }
+    for target in ["/a/impostor", "/a/name"] {
+        assert_eq!(nginx.get(target).status, 502, "{target}");
+    }
+    assert_eq!(fapis[2].requests().len(), 1, "nobody else was trusted");
 }
