@@ -15,7 +15,7 @@ pub fn restart(request: &mut [u8]) {
         if *stream != [0; 4] {
             stream.copy_from_slice(&[0, 0, 0, 1]);
         }
-        rest = rest.saturating_sub(9 + (a << 16 | b << 8 | c));
+        rest = rest.saturating_sub(9 + ((a << 16) | (b << 8) | c));
     }
 }
 

@@ -351,12 +351,12 @@ fn lines_of_the_user_that_would_undo_it() {
         "proxy_method",
         "proxy_set_body",
     ] {
-        let words: Vec<&str> = line.split(' ').collect();
-        let what = match words[0] {
+        let name = line.split(' ').next().expect("a name");
+        let what = match name {
             "proxy_ignore_headers" | "proxy_set_header" => line,
             directive => directive,
         };
-        let line = match words[0] {
+        let line = match name {
             "proxy_set_header" | "proxy_method" | "proxy_set_body" => format!("{line} $http_x"),
             _ => line.to_owned(),
         };
