@@ -106,7 +106,7 @@ mod cache {
 mod processes {
     mod beside;
     mod loaded;
-    mod lua;
+    mod modules;
     mod other_nginx;
     mod panics;
     mod reload;

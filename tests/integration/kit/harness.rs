@@ -255,6 +255,12 @@ impl Config {
         self
     }
 
+    /// Loads no module but the one under test.
+    pub fn alone(mut self) -> Self {
+        self.others.clear();
+        self
+    }
+
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.env.push((name.to_owned(), value.to_owned()));
         self
