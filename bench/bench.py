@@ -24,6 +24,7 @@ HAND = "by-hand.conf"
 UNTUNED = f"{HAND} without tuning"
 OURS = "clerk_proxy"
 ALONE = f"{OURS} alone"
+COUNTED = f"{OURS} with status"
 
 
 def middle(values):
@@ -82,7 +83,7 @@ def part_instructions(world, report, short):
     figures = instructions.measure(world, report.out, 5 if short else 9, kinds)
     for kind in kinds:
         rows = []
-        for name in (OURS, ALONE, HAND, f"{HAND} without rewrite"):
+        for name in (OURS, ALONE, COUNTED, HAND, f"{HAND} without rewrite"):
             row = [name]
             for way in ("TLS", "plain"):
                 figure = figures[name, kind, way]
@@ -100,6 +101,8 @@ def part_instructions(world, report, short):
         for way, limit in (("TLS", 0.88), ("plain", 0.85)) if kind != "the least" else (("TLS", 1.0), ("plain", 0.99)):
             ratio = figures[OURS, kind, way] / figures[HAND, kind, way]
             report.gate(f"instructions of {kind} request, {way} upstream, of {HAND}", ratio, limit, True)
+            more = figures[COUNTED, kind, way] - figures[OURS, kind, way]
+            report.gate(f"instructions of counting {kind} request, {way} upstream", more, 150, True, 0)
 
 
 # For contenders that are within a few per cent of each other.

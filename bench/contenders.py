@@ -23,9 +23,11 @@ TUNING = (
 HEADER_BUFFER = "        client_header_buffer_size 4k;\n"
 
 
-def ours(plain=False, alone=False):
-    """One line in a location, and `alone` nothing beside it."""
+def ours(plain=False, alone=False, status=False):
+    """One line in a location, and `alone` nothing beside it; with `status` another location shows what goes on."""
     text = (CONFIGS / "clerk_proxy.conf").read_text()
+    if status:
+        text = text.replace(HEADER_BUFFER, HEADER_BUFFER + "        location = /status { clerk_proxy_status; }\n")
     if alone:
         text = text.replace(HEADER_BUFFER, "")
     if plain:

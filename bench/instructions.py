@@ -89,7 +89,7 @@ def differences(ours, theirs):
 
 
 def measure(world, folder, blocks, kinds):
-    """Instructions of ours, with and without the line for all of a server, by hand and by hand without a regular
+    """Instructions of ours, with and without the line for all of a server, with a status, by hand and by hand without a regular
     expression, by what is asked for, over TLS and plain HTTP."""
     result = {}
     for kind, way in itertools.product(kinds, ("TLS", "plain")):
@@ -99,6 +99,7 @@ def measure(world, folder, blocks, kinds):
             for name, http in (
                 ("clerk_proxy", ours(plain)),
                 ("clerk_proxy alone", ours(plain, alone=True)),
+                ("clerk_proxy with status", ours(plain, status=True)),
                 ("by-hand.conf", by_hand(plain)),
                 ("by-hand.conf without rewrite", by_hand(plain, regex=False)),
             )

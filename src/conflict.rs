@@ -14,6 +14,8 @@ pub enum Conflict {
     ServerName { url: String, name: String },
     /// Another directive handles requests of the location, too.
     OtherHandler { location: String },
+    /// A `clerk_proxy_status` in a location that another directive handles.
+    StatusBeside { location: String },
     /// A directive inside the location sends requests elsewhere with the settings of `clerk_proxy`.
     NestedProxyPass { location: String },
     /// A `proxy_set_header` for a header of Clerk's contract.
@@ -33,7 +35,8 @@ pub enum Conflict {
 }
 
 /// Stock directives and those of well-known modules that handle the requests of a location.
-const HANDLERS: [&str; 18] = [
+const HANDLERS: [&str; 19] = [
+    "clerk_proxy_status",
     "proxy_pass",
     "fastcgi_pass",
     "grpc_pass",
@@ -124,6 +127,11 @@ impl fmt::Display for Conflict {
                 f,
                 "\"clerk_proxy\" conflicts with another content handler in location \"{location}\", remove \
                  the other one, such as \"proxy_pass\", \"empty_gif\" or \"track_uploads\""
+            ),
+            Self::StatusBeside { location } => write!(
+                f,
+                "\"clerk_proxy_status\" conflicts with another content handler in location \"{location}\", move \
+                 it to a location of its own"
             ),
             Self::NestedProxyPass { location } => write!(
                 f,

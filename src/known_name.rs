@@ -15,6 +15,8 @@ pub struct KnownName {
     /// When the next lookup is due, and when the last began.
     due: AtomicUsize,
     last: AtomicUsize,
+    /// The same in seconds of the calendar; 0 before there is any.
+    last_day: AtomicUsize,
     /// Whether the last lookup failed.
     failing: AtomicBool,
     /// The list of addresses. Who reads or changes it holds a lock, so that nobody sees a part of one and a part of another.
@@ -66,6 +68,11 @@ impl KnownName {
         self.last.load(Relaxed)
     }
 
+    /// The same in seconds of the calendar, if there was any.
+    pub fn last_day(&self) -> Option<usize> {
+        Some(self.last_day.load(Relaxed)).filter(|&time| time > 0)
+    }
+
     /// When the next lookup is due.
     pub fn due(&self) -> usize {
         self.due.load(Relaxed)
@@ -76,11 +83,12 @@ impl KnownName {
         self.due.store(time, Relaxed);
     }
 
-    /// Claims the lookup that is due, so that no other worker does it.
-    pub fn claim(&self, due: usize, now: usize, next: usize) -> bool {
+    /// Claims the lookup that is due, so that no other worker does it. It is this time of the calendar.
+    pub fn claim(&self, due: usize, now: usize, next: usize, today: usize) -> bool {
         let claimed = self.due.compare_exchange(due, next, Relaxed, Relaxed).is_ok();
         if claimed {
             self.last.store(now, Relaxed);
+            self.last_day.store(today, Relaxed);
         }
         claimed
     }
@@ -111,6 +119,18 @@ impl KnownName {
         self.generation.fetch_add(1, Relaxed);
         true
     }
+}
+
+/// What the status shows of a name.
+pub struct Known<'a> {
+    /// The name.
+    pub name: &'a str,
+    /// How many addresses it has.
+    pub addresses: usize,
+    /// Whether the last lookup found any.
+    pub found: bool,
+    /// When it began, in seconds of the calendar, if this configuration has looked the name up.
+    pub looked_up: Option<usize>,
 }
 
 /// What is logged of a name.
@@ -183,9 +203,10 @@ mod tests {
     #[test]
     fn one_worker_gets_a_lookup() {
         let name = KnownName::default();
+        assert_eq!(name.last_day(), None);
         name.set_due(5);
-        assert!(name.claim(5, 7, 17) && !name.claim(5, 7, 17));
-        assert_eq!((name.last(), name.due()), (7, 17));
+        assert!(name.claim(5, 7, 17, 9) && !name.claim(5, 7, 17, 10));
+        assert_eq!((name.last(), name.last_day(), name.due()), (7, Some(9), 17));
     }
 
     #[test]

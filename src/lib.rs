@@ -31,6 +31,9 @@
 //!                  secret_key          the form of a key
 //!                  shown               values as they may be printed
 //!                  variable_names      the variables in a text
+//!                  status_text         the status as text and as JSON
+//!                  metrics             what the status shows
+//!                  counters            counters in memory that processes share
 //!                  configuration_text  where a directive stands in a file
 //!                  buffer_sizes        sizes that go with those of the user
 //!                  request_headers     request headers that are not passed, or that the user should not set
@@ -69,6 +72,7 @@ mod client_ip;
 mod configuration_text;
 mod conflict;
 mod connection_settings;
+mod counters;
 mod defaults;
 mod directive;
 mod egress;
@@ -84,6 +88,7 @@ mod key_source;
 mod known_name;
 mod known_paths;
 mod location;
+mod metrics;
 mod monotonic;
 mod neighbour;
 mod pace;
@@ -101,6 +106,7 @@ mod request_headers;
 mod script_request;
 mod secret_key;
 mod shown;
+mod status_text;
 mod stream_number;
 mod traffic;
 mod upstream_uri;

@@ -20,8 +20,9 @@ use std::ptr::{self, addr_of, addr_of_mut};
 
 use base::ffi::{
     ngx_command_t, ngx_conf_t, ngx_cycle_t, ngx_http_module_t, ngx_int_t, ngx_module_t, ngx_str_t,
-    ngx_uint_t, NGX_CONF_TAKE1, NGX_CONF_TAKE2, NGX_CONF_TAKE3, NGX_CONF_TAKE4, NGX_HTTP_LOC_CONF,
-    NGX_HTTP_LOC_CONF_OFFSET, NGX_HTTP_MAIN_CONF, NGX_HTTP_MODULE, NGX_HTTP_SRV_CONF,
+    ngx_uint_t, NGX_CONF_NOARGS, NGX_CONF_TAKE1, NGX_CONF_TAKE2, NGX_CONF_TAKE3, NGX_CONF_TAKE4,
+    NGX_HTTP_LOC_CONF, NGX_HTTP_LOC_CONF_OFFSET, NGX_HTTP_MAIN_CONF, NGX_HTTP_MODULE,
+    NGX_HTTP_SRV_CONF,
 };
 use base::module::{Conf, Filter, Module, NginxModule};
 use base::status::OK;
@@ -54,12 +55,13 @@ const UP_TO_FOUR: u32 = NGX_CONF_TAKE1 | NGX_CONF_TAKE2 | NGX_CONF_TAKE3 | NGX_C
 /// A directive with one value that inner blocks inherit.
 const INHERITED: u32 = NGX_HTTP_MAIN_CONF | NGX_HTTP_SRV_CONF | NGX_HTTP_LOC_CONF | NGX_CONF_TAKE1;
 
-static mut COMMANDS: [ngx_command_t; 6] = [
+static mut COMMANDS: [ngx_command_t; 7] = [
     directive(c"clerk_proxy", NGX_HTTP_LOC_CONF | UP_TO_FOUR),
     directive(c"clerk_proxy_secret_key", INHERITED),
     directive(c"clerk_proxy_upstream", INHERITED),
     directive(c"clerk_proxy_client_ip", INHERITED),
     directive(c"clerk_proxy_warm", INHERITED),
+    directive(c"clerk_proxy_status", NGX_HTTP_LOC_CONF | NGX_CONF_NOARGS),
     ngx_command_t::empty(),
 ];
 

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::LazyLock;
 
 use super::base::ffi::{
-    ngx_conf_t, ngx_cycle_t, ngx_event_t, ngx_http_compile_complex_value_t,
+    ngx_chain_t, ngx_conf_t, ngx_cycle_t, ngx_event_t, ngx_http_compile_complex_value_t,
     ngx_http_complex_value_t, ngx_http_request_t, ngx_http_upstream_srv_conf_t,
     ngx_http_variable_t, ngx_http_variable_value_t, ngx_int_t, ngx_list_t, ngx_log_t,
     ngx_peer_connection_t, ngx_pool_cleanup_t, ngx_pool_t, ngx_process, ngx_shm_zone_t,
@@ -105,6 +105,12 @@ failing! {
     __wrap_ngx_http_get_indexed_variable = __real_ngx_http_get_indexed_variable(
         r: *mut ngx_http_request_t, index: ngx_uint_t
     ) -> *mut ngx_http_variable_value_t, ptr::null_mut();
+    __wrap_ngx_http_discard_request_body = __real_ngx_http_discard_request_body(r: *mut ngx_http_request_t)
+        -> ngx_int_t, ERROR;
+    __wrap_ngx_http_send_header = __real_ngx_http_send_header(r: *mut ngx_http_request_t) -> ngx_int_t, ERROR;
+    __wrap_ngx_http_output_filter = __real_ngx_http_output_filter(
+        r: *mut ngx_http_request_t, chain: *mut ngx_chain_t
+    ) -> ngx_int_t, ERROR;
     __wrap_ngx_http_upstream_init_round_robin = __real_ngx_http_upstream_init_round_robin(
         cf: *mut ngx_conf_t, upstream: *mut ngx_http_upstream_srv_conf_t
     ) -> ngx_int_t, ERROR;

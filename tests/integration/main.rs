@@ -26,6 +26,7 @@ mod kit {
     pub mod process;
     pub mod raw;
     pub mod stand_in;
+    pub mod status;
     pub mod strict;
     pub mod tls;
     pub mod vocabulary;
@@ -112,6 +113,13 @@ mod processes {
     mod reload;
     mod resources;
     mod upgrade;
+}
+
+/// What `clerk_proxy_status` shows, and who reads it.
+mod status {
+    mod counters;
+    mod monitoring;
+    mod page;
 }
 
 /// The tool `clerk-proxy-check` and the documents.

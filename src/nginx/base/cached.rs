@@ -37,6 +37,12 @@ pub fn since(r: &ngx_http_request_t) -> Option<i64> {
     entry(r).map(|entry| seconds(entry.date))
 }
 
+/// What the cache had, as nginx numbers it; 0 if it was not asked.
+#[cfg(nginx_http_cache)]
+pub fn state(upstream: &ngx_http_upstream_t) -> usize {
+    upstream.cache_status() as usize
+}
+
 /// Whether the cache had no reply.
 #[cfg(nginx_http_cache)]
 pub fn is_miss(upstream: &ngx_http_upstream_t) -> bool {
@@ -65,6 +71,11 @@ pub fn keep_until(_r: &mut ngx_http_request_t, _time: i64) {}
 #[cfg(not(nginx_http_cache))]
 pub fn since(_r: &ngx_http_request_t) -> Option<i64> {
     None
+}
+
+#[cfg(not(nginx_http_cache))]
+pub fn state(_upstream: &ngx_http_upstream_t) -> usize {
+    0
 }
 
 #[cfg(not(nginx_http_cache))]

@@ -5,6 +5,7 @@ pub mod cached;
 pub mod callback;
 pub mod clock;
 pub mod connection;
+pub mod counted;
 pub mod environment;
 pub mod expression;
 pub mod ffi;
@@ -20,8 +21,10 @@ pub mod pool;
 pub mod process;
 pub mod program;
 pub mod reserve;
+pub mod shared_memory;
 pub mod status;
 #[cfg(nginx_http_ssl)]
 pub mod symbols;
 pub mod timer;
 pub mod variables;
+pub mod written;

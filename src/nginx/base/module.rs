@@ -139,6 +139,7 @@ unsafe impl Conf for ngx_http_core_loc_conf_t {
     const REACH: Reach = Reach::Location;
 }
 
+impl StockConf for ngx_http_core_main_conf_t {}
 impl StockConf for ngx_http_core_srv_conf_t {}
 impl StockConf for ngx_http_core_loc_conf_t {}
 

@@ -9,10 +9,10 @@ use libc::{sockaddr_in, sockaddr_in6};
 use crate::nginx::base::ffi::{
     ngx_addr_t, ngx_buf_t, ngx_conf_file_t, ngx_conf_t, ngx_connection_t, ngx_event_t,
     ngx_hash_key_t, ngx_http_compile_complex_value_t, ngx_http_complex_value_t,
-    ngx_http_conf_addr_t, ngx_http_conf_port_t, ngx_http_connection_t, ngx_http_request_t,
-    ngx_http_script_if_code_t, ngx_http_upstream_server_t, ngx_http_upstream_state_t,
-    ngx_http_upstream_t, ngx_http_variable_t, ngx_http_variable_value_t, ngx_keyval_t, ngx_log_t,
-    ngx_shm_zone_t, ngx_str_t, ngx_table_elt_t,
+    ngx_http_conf_addr_t, ngx_http_conf_port_t, ngx_http_connection_t, ngx_http_handler_pt,
+    ngx_http_request_t, ngx_http_script_if_code_t, ngx_http_upstream_server_t,
+    ngx_http_upstream_state_t, ngx_http_upstream_t, ngx_http_variable_t, ngx_http_variable_value_t,
+    ngx_keyval_t, ngx_log_t, ngx_shm_zone_t, ngx_str_t, ngx_table_elt_t,
 };
 
 /// A plain C struct.
@@ -45,7 +45,8 @@ macro_rules! plain {
 plain! {
     ngx_addr_t ngx_buf_t ngx_conf_file_t ngx_conf_t ngx_connection_t ngx_event_t ngx_hash_key_t
     ngx_http_compile_complex_value_t ngx_http_complex_value_t ngx_http_conf_addr_t ngx_http_conf_port_t
-    ngx_http_connection_t ngx_http_request_t ngx_http_script_if_code_t ngx_http_upstream_server_t ngx_http_upstream_state_t ngx_http_upstream_t
+    ngx_http_connection_t ngx_http_handler_pt ngx_http_request_t ngx_http_script_if_code_t ngx_http_upstream_server_t
+    ngx_http_upstream_state_t ngx_http_upstream_t
     ngx_http_variable_t ngx_http_variable_value_t ngx_keyval_t ngx_log_t ngx_shm_zone_t ngx_str_t ngx_table_elt_t
     sockaddr_in sockaddr_in6 u8 usize
 }

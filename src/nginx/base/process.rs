@@ -5,8 +5,8 @@ use std::sync::atomic::AtomicUsize;
 
 use crate::nginx::base::ffi::{
     ngx_cached_time, ngx_connection_counter, ngx_current_msec, ngx_cycle, ngx_cycle_t, ngx_exiting,
-    ngx_http_max_module, ngx_inherited, ngx_msec_t, ngx_pagesize, ngx_process, time_t,
-    NGX_PROCESS_SIGNALLER, NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER,
+    ngx_http_max_module, ngx_inherited, ngx_msec_t, ngx_ncpu, ngx_pagesize, ngx_process,
+    ngx_worker, time_t, NGX_PROCESS_SIGNALLER, NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER,
 };
 
 /// What nginx tells everybody.
@@ -25,6 +25,10 @@ pub struct Globals {
     pub page_size: usize,
     /// How many http modules there are.
     pub modules: usize,
+    /// The number of the worker.
+    pub worker: usize,
+    /// How many processors there are.
+    pub processors: usize,
 }
 
 /// What nginx tells everybody, at this moment.
@@ -44,6 +48,8 @@ pub fn globals() -> Globals {
             connections: AtomicUsize::from_ptr(ngx_connection_counter.cast()),
             page_size: ngx_pagesize,
             modules: ngx_http_max_module,
+            worker: ngx_worker,
+            processors: ngx_ncpu.unsigned_abs(),
         }
     }
 }

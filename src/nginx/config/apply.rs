@@ -138,6 +138,7 @@ impl<'a> Block<'a> {
             redirects: Redirects::new(&line.origin, in_block, line.url.as_str())
                 .filter(|_| !self.keeps_redirects(&by_user)),
             tls: line.origin.tls,
+            counted: Rc::default(),
         };
         self.warn(cf, in_block, way.verified);
         Ok((proxy, way.settings))

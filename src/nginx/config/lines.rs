@@ -12,7 +12,7 @@ use crate::nginx::base::heap;
 use crate::nginx::base::module::Conf;
 use crate::nginx::base::parser::{ConfExt, Stop};
 use crate::nginx::config::state::{Location, MainConf, Written};
-use crate::nginx::config::{citation, key, named};
+use crate::nginx::config::{citation, key, named, status};
 use crate::nginx::request::handler;
 use crate::nginx::stock::level::{has_expression, location_name, Level};
 use crate::nginx::stock::server::Server;
@@ -35,10 +35,13 @@ const WARM: &str = "clerk_proxy_warm";
 
 /// Reads the directive whose words `cf` has.
 pub fn set(cf: &mut ngx_conf_t) -> Result<(), Stop> {
-    let [directive, value] = &cf.words()[..2] else { unreachable!("a directive has an argument") };
-    if directive == CLERK_PROXY {
-        return clerk_proxy(cf);
-    }
+    let words = cf.words();
+    let [directive, value] = match words.as_slice() {
+        [name, ..] if name == CLERK_PROXY => return clerk_proxy(cf),
+        [name] if name == status::STATUS => return status::set(cf),
+        [name, value, ..] => [name, value],
+        _ => return Err(Failure::Internal("no argument".to_owned()).into()),
+    };
     let own = &mut Location::read(cf)?.borrow_mut().defaults;
     match directive.as_str() {
         SECRET_KEY => {

@@ -20,7 +20,7 @@ use crate::nginx::base::module::Conf;
 use crate::nginx::base::parser::{ConfExt, Stop};
 use crate::nginx::config::apply::{Block, Nested};
 use crate::nginx::config::state::{Line, LocConf, Location, MainConf, Written};
-use crate::nginx::config::{advice, citation, earlier, key, lines, locations, named};
+use crate::nginx::config::{advice, citation, earlier, key, lines, locations, named, status};
 use crate::nginx::request::proxy::{Proxy, RequestConf};
 use crate::nginx::request::{filter, handler};
 use crate::nginx::stock::directives::Stock;
@@ -38,6 +38,7 @@ pub fn merge(cf: &mut ngx_conf_t) -> Result<(), Stop> {
     let outer = outer.ok_or_else(|| Failure::Internal("no block around".to_owned()))?;
     let outer = &mut *outer.borrow_mut();
     own.defaults.fill_from(&outer.defaults);
+    status::check(cf, own)?;
     let main = MainConf::read(cf)?;
     if main.first.get().is_none() {
         return Ok(());
@@ -237,6 +238,7 @@ pub fn complete(cf: &mut ngx_conf_t) -> Result<(), Stop> {
     }
     if level.core().noname() == 0 {
         main.locations.borrow_mut().push((level, Rc::clone(proxy)));
+        main.status.add_location(cf, proxy)?;
     }
     Ok(RequestConf::read(cf)?.set(proxy)?)
 }
@@ -252,5 +254,6 @@ pub fn finish(cf: &mut ngx_conf_t) -> Result<(), Stop> {
     locations::finish(cf)?;
     // They take memory, and contain keys.
     main.texts.take();
-    main.common.borrow().upstreams.install(cf)
+    main.common.borrow().upstreams.install(cf)?;
+    main.status.finish(cf)
 }

@@ -15,6 +15,7 @@ use crate::nginx::base::ffi::{ngx_conf_t, NGX_HTTP_MODULE};
 use crate::nginx::base::module::{Conf, Module, Reach};
 use crate::nginx::base::parser::{ConfExt, Place};
 use crate::nginx::config::common::Common;
+use crate::nginx::config::counting::Status;
 use crate::nginx::request::proxy::Proxy;
 use crate::nginx::stock::directives::Stock;
 use crate::nginx::stock::level::Level;
@@ -45,6 +46,8 @@ pub struct MainConf {
     pub common: RefCell<Common>,
     /// The locations with a `clerk_proxy`, in order.
     pub locations: RefCell<Vec<(Level, Rc<Proxy>)>>,
+    /// What the status shows.
+    pub status: Status,
     /// The connections that this process keeps ready.
     pub warm: RefCell<Vec<Running>>,
 }
@@ -91,6 +94,8 @@ pub struct LocConf {
     pub defaults: Defaults,
     /// What requests need.
     pub proxy: Option<Rc<Proxy>>,
+    /// Where a `clerk_proxy_status` stands.
+    pub status: Option<Place>,
     /// What the user wrote in this block and around it.
     pub effective: Option<Rc<UserSettings>>,
     /// The nearest location around this block, or itself, that has a `clerk_proxy`.

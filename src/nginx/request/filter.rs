@@ -45,6 +45,7 @@ unsafe extern "C" fn header_filter(r: *mut ngx_http_request_t) -> ngx_int_t {
         if let Some(upstream) = answered_by(r) {
             note(r, Note::Nothing);
             filter_reply(r, upstream, proxy)?;
+            note(r, Note::Answered);
             cache::note_reply(r, proxy);
         } else if r.err_status >= 400 && ptr::eq(r, r.main) {
             // The reply to a subrequest becomes a part of another reply.

@@ -2,6 +2,7 @@
 
 pub mod body;
 pub mod cache;
+pub mod count;
 pub mod filter;
 pub mod handler;
 pub mod head;

@@ -17,6 +17,8 @@ pub enum Note {
     ByErrorPage,
     /// The request is for a public script, and says nothing of its client.
     PublicScript,
+    /// The reply is the Frontend API's, or one of the cache.
+    Answered,
     /// Our error body was sent in place of nginx's.
     BodySent,
     /// Our error body is to be sent.
@@ -24,8 +26,14 @@ pub enum Note {
 }
 
 /// Numbers that are no addresses, for all that needs none.
-const NUMBERED: [Note; 5] =
-    [Note::Nothing, Note::PathMismatch, Note::ByErrorPage, Note::PublicScript, Note::BodySent];
+const NUMBERED: [Note; 6] = [
+    Note::Nothing,
+    Note::PathMismatch,
+    Note::ByErrorPage,
+    Note::PublicScript,
+    Note::Answered,
+    Note::BodySent,
+];
 
 /// Replaces the note.
 pub fn note(r: &ngx_http_request_t, note: Note) {

@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use crate::client_ip::{is_in_variable, Form};
 use crate::failure::Failure;
+use crate::nginx::base::counted::Counted;
 use crate::nginx::base::expression::Expression;
 use crate::nginx::base::ffi::{ngx_http_handler_pt, ngx_http_request_t};
 use crate::nginx::base::headers;
@@ -81,6 +82,8 @@ pub struct Proxy {
     pub is_twin: Option<fn(&[u8]) -> bool>,
     /// Whether TLS is spoken with the Frontend API.
     pub tls: bool,
+    /// What the status shows.
+    pub counted: Rc<Counted>,
 }
 
 /// Where the client's address is said.

@@ -16,7 +16,7 @@ use crate::nginx::base::{program, variables};
 use crate::nginx::stock::directives;
 
 /// The nginx of the headers, as it names itself.
-const BUILT_FOR: &str = env!("CLERK_PROXY_BUILT_FOR");
+pub const BUILT_FOR: &str = env!("CLERK_PROXY_BUILT_FOR");
 
 /// A module's name, a directive or variable, and where its field is in the headers.
 macro_rules! fields {

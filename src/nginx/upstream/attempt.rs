@@ -215,17 +215,17 @@ impl Attempt {
         Ok(())
     }
 
-    /// Leaves the connection to keepalive, and tells whether that takes it.
-    pub fn keep(mut self) -> bool {
+    /// Leaves the connection to keepalive. Returns it if that takes it.
+    pub fn keep(mut self) -> Option<Connection> {
         self.failed = false;
-        let Some(c) = self.connection() else { return false };
+        let c = self.connection()?;
         self.give_back();
         // nginx's memory for a connection stays when it is closed.
         let kept = self.connection().is_none() && c.get().fd != -1;
         if kept {
             idle::keep_open(c);
         }
-        kept
+        kept.then_some(c)
     }
 
     /// Ends the use of the server, as nginx does for a request. Keepalive takes the connection, or leaves it here.

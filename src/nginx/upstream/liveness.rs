@@ -14,8 +14,10 @@ use std::time::Duration;
 
 use socket2::TcpKeepalive;
 
+use crate::metrics;
 use crate::nginx::base::clock::now;
 use crate::nginx::base::connection::Connection;
+use crate::nginx::base::counted::Counted;
 use crate::nginx::base::ffi::{
     ngx_atomic_uint_t, ngx_chain_t, ngx_event_free_peer_pt, ngx_event_get_peer_pt,
     ngx_http_request_t, ngx_http_upstream_t, ngx_int_t, ngx_msec_t, ngx_output_chain_filter_pt,
@@ -54,6 +56,16 @@ pub fn watch(c: Connection) {
     c.set_unacknowledged(UNACKNOWLEDGED);
 }
 
+/// Counts a new connection.
+pub fn count(c: Connection, counted: &Counted) {
+    if let Some(counters) = counted.counters() {
+        counters.add(metrics::MADE, 1);
+        if let Some(resumed) = tls_client::resumed(c) {
+            counters.add(metrics::HANDSHAKE + usize::from(resumed), 1);
+        }
+    }
+}
+
 /// The kept connections of an upstream that may be dead, too: those with a lower number than this.
 #[derive(Clone, Default)]
 pub struct Suspects(Rc<Cell<ngx_atomic_uint_t>>);
@@ -80,6 +92,8 @@ pub struct Watcher {
     write_ctx: *mut c_void,
     request: *mut ngx_http_request_t,
     suspects: Suspects,
+    /// What the upstream counts.
+    pub counted: &'static Counted,
     /// Whether a kept connection has failed this request.
     failed: bool,
     /// The connection that was written to last, and when.
@@ -90,7 +104,11 @@ pub struct Watcher {
 
 impl Watcher {
     /// For a request whose upstream may have kept connections.
-    pub fn new(request: *mut ngx_http_request_t, suspects: Suspects) -> Self {
+    pub fn new(
+        request: *mut ngx_http_request_t,
+        suspects: Suspects,
+        counted: &'static Counted,
+    ) -> Self {
         let (get, free, write, write_ctx) = (None, None, None, ptr::null_mut());
         let (failed, written, has_time) = (false, (0, 0), false);
         Self {
@@ -102,6 +120,7 @@ impl Watcher {
             write_ctx,
             request,
             suspects,
+            counted,
             failed,
             written,
             has_time,
@@ -157,6 +176,11 @@ impl Watcher {
             return;
         }
         let is_new = u.peer.cached() == 0;
+        if is_new {
+            count(c, self.counted);
+        } else {
+            self.counted.add(metrics::REUSED, 1);
+        }
         if let Some(part) = chain.filter(|_| is_new && self.failed) {
             // The first link has the request that the proxy module has made.
             restart(bytes_mut(buffer(part)));
@@ -196,6 +220,7 @@ impl Watcher {
             let is_same = c.get().number == self.written.0;
             if is_same && now().wrapping_sub(self.written.1) >= SILENCE {
                 self.suspects.take_all();
+                self.counted.add(metrics::DEAD, 1);
             }
         } else if !has_failed && had_time {
             c.set_unacknowledged(UNACKNOWLEDGED);

@@ -9,7 +9,6 @@ pub mod liveness;
 pub mod lookup;
 pub mod names;
 pub mod servers;
-pub mod shared_names;
 pub mod stand_in;
 #[cfg_attr(not(nginx_http_ssl), path = "no_tls_client.rs")]
 pub mod tls_client;

@@ -9,15 +9,15 @@ use std::net::IpAddr;
 use std::ptr;
 use std::rc::Rc;
 
-use crate::known_name::{KnownName, News};
+use crate::known_name::{Known, KnownName, News};
 use crate::monotonic::is_before;
-use crate::nginx::base::clock::now;
+use crate::nginx::base::clock::{now, today};
 use crate::nginx::base::ffi::{ngx_conf_t, ngx_cycle_t, ngx_msec_t, NGX_LOG_INFO, NGX_LOG_WARN};
 use crate::nginx::base::parser::{ConfExt, Place, Stop};
+use crate::nginx::base::shared_memory::{Fill, Zone};
 use crate::nginx::base::timer::Timer;
 use crate::nginx::base::{log, process};
 use crate::nginx::upstream::lookup::{self, Answer, Lookup};
-use crate::nginx::upstream::shared_names::{Fill, Zone};
 use crate::warning::Warning;
 
 /// From one lookup of a name to the next, in milliseconds, while there are requests or no address.
@@ -107,7 +107,7 @@ impl Names {
                 })?;
             }
         }
-        this.zone = Some(Zone::ask(cf, this.hosts.len(), Rc::as_ptr(names))?);
+        this.zone = Some(Zone::ask::<KnownName>(cf, this.hosts.len(), Rc::as_ptr(names))?);
         this.cycle = cf.cycle;
         Ok(())
     }
@@ -165,6 +165,16 @@ impl Names {
         Some(self.zone?.locked(|| (entry.generation(), entry.addresses())))
     }
 
+    /// What is known of each name.
+    pub fn known(&self) -> impl Iterator<Item = Known<'_>> + Clone {
+        let served = self.hosts.iter().zip(self.entries).enumerate().filter(|_| self.is_served());
+        served.map(|(number, (host, entry))| {
+            let addresses = self.other_than(0, number).map_or(0, |(_, list)| list.len());
+            let (found, looked_up) = (!entry.is_failing(), entry.last_day());
+            Known { name: &host.name, addresses, found, looked_up }
+        })
+    }
+
     fn wake_at(&mut self, time: ngx_msec_t) {
         if let Some(timer) = &mut self.timer {
             timer.set_by(time);
@@ -213,10 +223,10 @@ impl Names {
             return;
         }
         let (now, due) = (now(), entry.due());
-        let next = now.wrapping_add(INTERVAL);
+        let (next, today) = (now.wrapping_add(INTERVAL), today().try_into().unwrap_or_default());
         if is_before(now, due) {
             self.wake_at(due);
-        } else if entry.claim(due, now, next) {
+        } else if entry.claim(due, now, next, today) {
             host.wanted = None;
             match Lookup::start(host.name.clone()) {
                 Ok(lookup) => {
@@ -264,9 +274,10 @@ fn known_before_reload(cf: &ngx_conf_t, name: &str) -> Option<(Vec<IpAddr>, bool
 }
 
 impl Fill for RefCell<Names> {
+    const NAME: &'static str = "clerk_proxy addresses";
     fn fill(&self, zone: Zone<Self>) -> Option<()> {
         let names = &mut *self.borrow_mut();
-        names.entries = zone.entries(names.hosts.len())?;
+        names.entries = zone.values(names.hosts.len())?;
         for (host, entry) in names.hosts.iter().zip(names.entries) {
             zone.locked(|| entry.set_addresses(&host.addresses));
             entry.set_failing(host.failing);

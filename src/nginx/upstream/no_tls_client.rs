@@ -34,6 +34,11 @@ pub fn is_spoken(_c: Connection) -> bool {
     false
 }
 
+/// There is no session.
+pub fn resumed(_c: Connection) -> Option<bool> {
+    None
+}
+
 /// Closes a connection to a server that nobody uses any more, which is done.
 pub fn close(c: Connection) -> bool {
     c.finish();

@@ -3,10 +3,12 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
+use crate::metrics;
 use crate::nginx::base::connection::Connection;
+use crate::nginx::base::counted::Counted;
 use crate::nginx::base::ffi::{
-    ngx_http_request_t, ngx_http_upstream_init_peer_pt, ngx_http_upstream_srv_conf_t, ngx_int_t,
-    ngx_msec_t, ngx_uint_t,
+    ngx_http_request_t, ngx_http_upstream_init_peer_pt, ngx_http_upstream_srv_conf_t,
+    ngx_http_upstream_state_t, ngx_int_t, ngx_msec_t, ngx_uint_t,
 };
 use crate::nginx::base::links::request;
 use crate::nginx::base::module::{Conf, Module, Reach};
@@ -34,6 +36,8 @@ pub struct SrvConf {
     pub warm: Cell<Option<Wanted>>,
     /// The requests that use it.
     pub traffic: Traffic,
+    /// What the status shows.
+    pub counted: Rc<Counted>,
 }
 
 // SAFETY: `create_srv_conf` of `mod.rs` makes one.
@@ -177,7 +181,11 @@ struct Use {
 
 impl Drop for Use {
     fn drop(&mut self) {
-        if !connection_failed(self.watcher.request(), self.first) {
+        let r = self.watcher.request();
+        if let Some(again @ 1..) = tried(r, self.first).count().checked_sub(1) {
+            self.watcher.counted.add(metrics::RETRIED, again);
+        }
+        if !connection_failed(r, self.first) {
             return;
         }
         // A session may be why: nginx keeps that of a TLS 1.2 handshake before it verifies the certificate,
@@ -189,15 +197,20 @@ impl Drop for Use {
     }
 }
 
+/// The servers that a request has tried from this one on.
+fn tried(r: &ngx_http_request_t, first: usize) -> impl Iterator<Item = &ngx_http_upstream_state_t> {
+    request::states(r).iter().skip(first).filter(|state| !state.peer.is_null())
+}
+
 /// Whether a server of the request could not be reached, of those that were tried from this one on.
 fn connection_failed(r: &ngx_http_request_t, first: usize) -> bool {
     // nginx sets the time once the connection is there, with TLS if there is any, and the status if there is none. Both
     // are missing if the client leaves meanwhile. Angie sets the time without TLS also where there is no connection; no
     // byte was sent then.
-    request::states(r).iter().skip(first).any(|state| {
+    tried(r, first).any(|state| {
         let unsent = state.header_time == ngx_msec_t::MAX && state.bytes_sent == 0;
         let unconnected = state.connect_time == ngx_msec_t::MAX || unsent;
-        !state.peer.is_null() && unconnected && state.status != 0
+        unconnected && state.status != 0
     })
 }
 
@@ -232,7 +245,7 @@ fn prepare(
         first: request::states(r).len(),
         followed: peers.followed().cloned(),
         peers: is_implicit.then(|| RoundRobin::of(upstream)),
-        watcher: Watcher::new(r, peers.suspects.clone()),
+        watcher: Watcher::new(r, peers.suspects.clone(), &conf.counted),
         _list: list,
         _busy: conf.traffic.begin(),
     };

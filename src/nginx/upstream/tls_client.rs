@@ -7,8 +7,8 @@ use std::net::IpAddr;
 use crate::http_url::without_port;
 use crate::nginx::base::connection::Connection;
 use crate::nginx::base::ffi::{
-    ngx_connection_t, ngx_http_upstream_conf_t, ngx_int_t, ngx_ssl_connection_t, ngx_ssl_t,
-    ngx_str_t, ngx_uint_t, NGX_AGAIN, NGX_SSL_BUFFER, NGX_SSL_CLIENT,
+    ngx_connection_t, ngx_http_upstream_conf_t, ngx_int_t, ngx_pool_t, ngx_ssl_connection_t,
+    ngx_ssl_t, ngx_str_t, ngx_uint_t, NGX_AGAIN, NGX_SSL_BUFFER, NGX_SSL_CLIENT,
 };
 use crate::nginx::base::links::configuration::ssl_name;
 use crate::nginx::base::links::request::tls;
@@ -29,6 +29,8 @@ pub struct TlsClient {
     handshake: unsafe extern "C" fn(*mut ngx_connection_t) -> ngx_int_t,
     check_host: unsafe extern "C" fn(*mut ngx_connection_t, *mut ngx_str_t) -> ngx_int_t,
     shutdown: unsafe extern "C" fn(*mut ngx_connection_t) -> ngx_int_t,
+    resumed:
+        unsafe extern "C" fn(*mut ngx_connection_t, *mut ngx_pool_t, *mut ngx_str_t) -> ngx_int_t,
     verify_result: unsafe extern "C" fn(*const c_void) -> c_long,
     control: unsafe extern "C" fn(*mut c_void, c_int, c_long, *mut c_void) -> c_long,
 }
@@ -43,6 +45,7 @@ impl TlsClient {
                 handshake: find(c"ngx_ssl_handshake")?,
                 check_host: find(c"ngx_ssl_check_host")?,
                 shutdown: find(c"ngx_ssl_shutdown")?,
+                resumed: find(c"ngx_ssl_get_session_reused")?,
                 verify_result: find(c"SSL_get_verify_result")?,
                 control: find(c"SSL_ctrl")?,
             })
@@ -119,6 +122,15 @@ fn session<'a>(c: Connection) -> Result<&'a mut ngx_ssl_connection_t, String> {
 /// Whether TLS is spoken on the connection.
 pub fn is_spoken(c: Connection) -> bool {
     !c.get().ssl.is_null()
+}
+
+/// Whether the TLS session of a connection is an earlier one; `None` without TLS.
+pub fn resumed(c: Connection) -> Option<bool> {
+    let tls = TlsClient::of_nginx().filter(|_| is_spoken(c))?;
+    let mut text = ngx_str_t::empty();
+    // SAFETY: the connection speaks TLS. nginx writes a static text, and has no use for the pool.
+    unsafe { (tls.resumed)(c.as_ptr(), c.get().pool, &raw mut text) };
+    Some(text.as_bytes() == b"r")
 }
 
 /// Closes a connection to a server that nobody uses any more; false, and nothing done, where it speaks TLS and nginx

@@ -12,8 +12,10 @@ use std::mem;
 use std::ptr;
 use std::rc::{Rc, Weak};
 
+use crate::metrics::UPSTREAM_LEN;
 use crate::monotonic::is_before;
 use crate::nginx::base::clock::now;
+use crate::nginx::base::counted::Counted;
 use crate::nginx::base::ffi::{
     ngx_connection_t, ngx_cycle_t, ngx_event_t, ngx_log_t, ngx_random, NGX_LOG_INFO,
     NGX_LOG_NOTICE, NGX_LOG_WARN,
@@ -23,7 +25,8 @@ use crate::nginx::base::timer::Timer;
 use crate::nginx::base::{guard, log, process};
 use crate::nginx::upstream::attempt::{Attempt, Begun, Callbacks};
 use crate::nginx::upstream::blocks::{self, Block};
-use crate::nginx::upstream::servers;
+use crate::nginx::upstream::liveness;
+use crate::nginx::upstream::servers::{self, SrvConf};
 use crate::nginx::upstream::tls_client::TlsClient;
 use crate::nginx::upstream::wanted::Wanted;
 use crate::pace::{Pace, INTERVAL};
@@ -34,6 +37,9 @@ pub struct Warm {
     upstream: Block,
     wanted: Wanted,
     traffic: Traffic,
+    counted: Rc<Counted>,
+    /// How many were ready at the last check, and since.
+    ready: usize,
     cycle: *const ngx_cycle_t,
     timer: Timer,
     /// Where nginx has its address, in events.
@@ -50,11 +56,12 @@ pub struct Running(#[allow(dead_code)] Rc<RefCell<Warm>>);
 impl Drop for Warm {
     fn drop(&mut self) {
         self.traffic.on_more(None);
+        self.set_ready(0);
     }
 }
 
 impl Warm {
-    fn start(cycle: &ngx_cycle_t, upstream: Block, wanted: Wanted, traffic: &Traffic) -> Running {
+    fn start(cycle: &ngx_cycle_t, upstream: Block, wanted: Wanted, conf: &SrvConf) -> Running {
         let cycle = ptr::from_ref(cycle);
         let warm = Rc::new_cyclic(|place: &Weak<RefCell<Self>>| {
             let call = |what: fn(&mut Self)| {
@@ -62,11 +69,13 @@ impl Warm {
                 move || place.upgrade().iter().for_each(|warm| what(&mut warm.borrow_mut()))
             };
             let timer = Timer::new("warm connections", INTERVAL, call(Self::on_timer));
-            traffic.on_more(Some(Box::new(call(Self::hurry))));
+            conf.traffic.on_more(Some(Box::new(call(Self::hurry))));
             RefCell::new(Self {
                 upstream,
                 wanted,
-                traffic: traffic.clone(),
+                traffic: conf.traffic.clone(),
+                counted: Rc::clone(&conf.counted),
+                ready: 0,
                 cycle,
                 timer,
                 place: place.clone(),
@@ -75,6 +84,7 @@ impl Warm {
                 pace: Pace::new(now()),
             })
         });
+        conf.counted.own_share(UPSTREAM_LEN);
         warm.borrow_mut().arm();
         Running(warm)
     }
@@ -116,7 +126,9 @@ impl Warm {
 
     /// Gives a new connection to keepalive.
     fn keep(&mut self, attempt: Attempt) {
-        if attempt.keep() {
+        if let Some(c) = attempt.keep() {
+            liveness::count(c, &self.counted);
+            self.set_ready(self.ready + 1);
             self.pace.succeeded();
             // This address was tried in place of others, which count as failed: requests try them last.
             self.under_way.retain(|attempt| !attempt.is_late());
@@ -164,9 +176,16 @@ impl Warm {
             let text = format!("connections to {} are kept ready again", self.name());
             log::log(NGX_LOG_NOTICE, &text);
         }
+        self.set_ready(ready.len());
         for attempt in ready {
             attempt.keep();
         }
+    }
+
+    /// Notes how many are ready.
+    fn set_ready(&mut self, ready: usize) {
+        self.ready = ready;
+        self.counted.set_share(UPSTREAM_LEN, ready);
     }
 
     /// Counts a check that missed connections.
@@ -229,18 +248,16 @@ unsafe extern "C" fn on_handshake(c: *mut ngx_connection_t) {
 pub fn start(cycle: &ngx_cycle_t) -> Vec<Running> {
     let mut running = Vec::new();
     for block in blocks::all(cycle) {
-        let wanted = block.conf().and_then(|conf| conf.warm.get());
-        let Some(wanted) = wanted.filter(|wanted| wanted.count > 0 && wanted.possible) else {
-            continue;
-        };
+        let Some(conf) = block.conf() else { continue };
+        let wanted = conf.warm.get().filter(|wanted| wanted.count > 0 && wanted.possible);
+        let Some(wanted) = wanted else { continue };
         if wanted.tls && TlsClient::of_nginx().is_none() {
             let text = "can be kept ready: nginx does not export its TLS functions";
             let name = block.name();
             log::log(NGX_LOG_WARN, &format!("no connection to upstream \"{name}\" {text}"));
             continue;
         }
-        let traffic = block.conf().map(|conf| conf.traffic.clone()).unwrap_or_default();
-        running.push(Warm::start(cycle, block, wanted, &traffic));
+        running.push(Warm::start(cycle, block, wanted, conf));
     }
     running
 }

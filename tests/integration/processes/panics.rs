@@ -17,6 +17,7 @@ const IN_CONFIGURATION: &[&str] = &[
     "clerk_proxy_upstream",
     "clerk_proxy_client_ip",
     "clerk_proxy_warm",
+    "clerk_proxy_status",
     "preconfiguration",
     "preconfiguration of variables",
     "create_main_conf",
@@ -41,6 +42,7 @@ const IN_REQUESTS: &[(&str, u16)] = &[
     ("variable", 200),
     ("header filter", 200),
     ("body filter", 200),
+    ("count of a request", 200),
     ("cleanup", 200),
     ("timer", 200),
     ("init_module", 200),
@@ -56,7 +58,7 @@ const IN_HEADS: &[&str] = &["status line", "header lines", "another try"];
 
 /// The rest, each with a test of its own.
 const OTHERS: &[&str] =
-    &["shared memory", "idle connection", "exit_process", "body of an upload", "lookup"];
+    &["shared memory", "idle connection", "exit_process", "body of an upload", "lookup", "status"];
 
 fn config(fapi: &Fapi, fault: &str) -> Config {
     let port = fapi.port;
@@ -65,7 +67,7 @@ fn config(fapi: &Fapi, fault: &str) -> Config {
     Config::server(&format!(
         "location /__clerk/ {{\nclerk_proxy https://app.dev/__clerk secret_key=%KEY% \
          upstream=http://localhost:{port}; proxy_cache zone;\n}} \
-         location / {{ add_header X-Uri $clerk_proxy_uri; return 204; }}"
+         location = /status {{ clerk_proxy_status; }} location / {{ add_header X-Uri $clerk_proxy_uri; return 204; }}"
     ))
     .http(&format!("{outer} clerk_proxy_client_ip $http_x;"))
     .main("env CLERK_PROXY_FAULT;")
@@ -156,6 +158,14 @@ fn in_requests() {
     }
     let arrived = IN_REQUESTS.iter().filter(|(_, status)| *status == 200).count();
     assert_eq!(fapi.requests().len(), arrived);
+}
+
+#[test]
+fn in_the_status() {
+    let nginx = config(&Fapi::plain(), "status").allow("this is a defect of the module").start();
+    assert_eq!(nginx.get("/status").status, 500);
+    assert_eq!(nginx.get("/").status, 204);
+    assert_eq!(nginx.count("failed in status: injected at src/nginx/"), 1);
 }
 
 #[test]

@@ -1,10 +1,9 @@
-//! The addresses of names in shared memory, for all workers. Each configuration has its own.
+//! Memory that a configuration shares with all workers.
 
 use std::ffi::c_void;
 use std::marker::PhantomData;
 use std::ptr::NonNull;
 
-use crate::known_name::KnownName;
 use crate::nginx::base::ffi::{
     ngx_conf_t, ngx_int_t, ngx_shared_memory_add, ngx_shm_zone_t, ngx_shmtx_lock, ngx_shmtx_t,
     ngx_shmtx_unlock, ngx_slab_calloc, ngx_slab_pool_t,
@@ -30,6 +29,11 @@ impl<T: 'static> Copy for Zone<T> {}
 
 /// What a zone belongs to.
 pub trait Fill: Sized + 'static {
+    /// The zone's name, which no other type has. A space keeps it apart from those of users.
+    const NAME: &'static str;
+    /// Whether the next configuration goes on with the memory, if it asks for as much. Else the old configuration's
+    /// workers continue to use theirs.
+    const STAYS: bool = false;
     /// Fills the memory, once it is there; `None` if it is too small.
     fn fill(&self, zone: Zone<Self>) -> Option<()>;
 }
@@ -43,23 +47,23 @@ unsafe extern "C" fn init<T: Fill>(zone: *mut ngx_shm_zone_t, _old: *mut c_void)
 }
 
 impl<T: Fill> Zone<T> {
-    /// Asks nginx for memory for so many names. The data live as long as the configuration.
-    pub fn ask(cf: &mut ngx_conf_t, names: usize, data: *const T) -> Result<Self, Stop> {
-        // No zone of a user's contains a space in its name.
-        let mut name = cf.copy("clerk_proxy addresses")?;
-        let size = names * size_of::<KnownName>() + 16 * globals().page_size;
+    /// Asks nginx for memory for so many values. The data live as long as the configuration.
+    pub fn ask<E>(cf: &mut ngx_conf_t, count: usize, data: *const T) -> Result<Self, Stop> {
+        let mut name = cf.copy(T::NAME)?;
+        let values = count * size_of::<E>();
+        // nginx keeps a description of each page there as well.
+        let size = values + values / 64 + 16 * globals().page_size;
         // SAFETY: the name lives as long as the configuration; the result is null or a zone that does.
         let zone = unsafe { ngx_shared_memory_add(cf, &raw mut name, size, tag()).as_mut() };
         let zone = zone.ok_or(NO_MEMORY)?;
         zone.init = Some(init::<T>);
         zone.data = data.cast_mut().cast();
-        // The old configuration's workers continue to use theirs.
         #[cfg(not(nginx_angie))]
         {
-            zone.noreuse = 1;
+            zone.noreuse = (!T::STAYS).into();
         }
         #[cfg(nginx_angie)]
-        zone.set_noreuse(1);
+        zone.set_noreuse((!T::STAYS).into());
         Ok(Self(zone, PhantomData))
     }
 
@@ -74,19 +78,25 @@ impl<T: Fill> Zone<T> {
         unsafe { self.get().data.cast::<T>().as_ref() }
     }
 
-    /// Memory for the names; called once.
-    pub fn entries(self, names: usize) -> Option<&'static [KnownName]> {
-        let size = names * size_of::<KnownName>();
+    /// The values, as many as were asked for; those of the configuration before, if its memory stays.
+    pub fn values<E: Default>(self, count: usize) -> Option<&'static [E]> {
         // SAFETY: nginx has set up a slab pool in the zone before it calls `init`; what that gives is null or has room,
-        // and stays mapped in all processes that use this configuration.
+        // and stays mapped in all processes that use this configuration. `data` is for whoever has the zone: null or the
+        // values, of the same type and as many, since nginx hands over memory of the same size alone.
         unsafe {
-            let memory = NonNull::new(ngx_slab_calloc(self.pool(), size).cast::<KnownName>())?;
-            (0..names).for_each(|i| memory.add(i).write(KnownName::default()));
-            Some(NonNull::slice_from_raw_parts(memory, names).as_ref())
+            let place = &raw mut (*self.pool()).data;
+            if (*place).is_null() {
+                let new = ngx_slab_calloc(self.pool(), count * size_of::<E>()).cast::<E>();
+                let new = NonNull::new(new)?;
+                (0..count).for_each(|i| new.add(i).write(E::default()));
+                *place = new.as_ptr().cast();
+            }
+            let values = NonNull::new((*place).cast::<E>())?;
+            Some(NonNull::slice_from_raw_parts(values, count).as_ref())
         }
     }
 
-    /// Reads or changes addresses while nobody else does.
+    /// Reads or changes what the lock is for, while nobody else does.
     pub fn locked<R>(self, body: impl FnOnce() -> R) -> R {
         let _lock = Lock::of(self.pool());
         body()
@@ -97,11 +107,14 @@ impl<T: Fill> Zone<T> {
         self.get().shm.addr.cast::<c_void>().cast()
     }
 
-    /// The zone of the running configuration, if it has one; its data must be of this type.
+    /// The zone of the running configuration, if it has one.
     pub fn running(cf: &ngx_conf_t) -> Option<Self> {
         // At the start that before is an empty one.
         let mut zones = list::<ngx_shm_zone_t>(&old_cycle(cycle(cf))?.shared_memory).flatten();
-        zones.find(|zone| zone.get().tag == tag()).map(|zone| Self(zone.as_ptr(), PhantomData))
+        let is_meant = |zone: &ngx_shm_zone_t| {
+            zone.tag == tag() && zone.shm.name.as_bytes() == T::NAME.as_bytes()
+        };
+        zones.find(|zone| is_meant(&zone.get())).map(|zone| Self(zone.as_ptr(), PhantomData))
     }
 }
 
