@@ -12,20 +12,28 @@ IDLE = 1000
 
 
 @contextlib.contextmanager
-def counted(nginx):
-    """Counts the system calls of the worker's thread, by name, while the block runs."""
-    told, found = nginx.folder / "strace.log", {}
-    # Without -f: the thread that looks up names, every 10 s, is not asked for by requests.
-    words = ["strace", "-c", "-U", "calls,name", "-o", nginx.folder / "calls", "-p", str(nginx.worker())]
+def counted(contender, only=()):
+    """Counts the system calls of what answers, by name, all or only some, while the block runs."""
+    told, found = contender.folder / "strace.log", {}
+    words = ["strace", "-c", "-U", "calls,name", "-o", contender.folder / "calls"]
+    if isinstance(contender, Nginx):
+        # Not its thread that looks up names, every 10 s, which requests do not ask for.
+        pids = [contender.worker()]
+    else:
+        words.append("-f")
+        pids = contender.process.workers()
+    words += [word for pid in pids for word in ("-p", str(pid))]
+    if only:
+        words += ["-e", f"trace={','.join(only)}"]
     with open(told, "wb") as log:
         strace = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-    until(lambda: b"attached" in told.read_bytes(), "strace")
+    until(lambda: told.read_bytes().count(b" attached") >= len(pids), "strace")
     try:
         yield found
     finally:
         strace.send_signal(signal.SIGINT)
         strace.wait()
-    for line in (nginx.folder / "calls").read_text().splitlines():
+    for line in (contender.folder / "calls").read_text().splitlines():
         number, _, name = line.strip().partition(" ")
         if number.isdigit() and name.strip() != "total":
             found[name.strip()] = int(number)

@@ -73,7 +73,10 @@ class Contender:
         raise NotImplementedError
 
     def write(self, name, text):
-        (self.folder / name).write_text(self.world.fill(text, self.folder, self.port))
+        path = self.folder / name
+        path.write_text(self.world.fill(text, self.folder, self.port))
+        # It has a key.
+        path.chmod(0o600)
 
     def start(self, wrapper=()):
         if self.missing:
@@ -123,6 +126,7 @@ class Nginx(Contender):
     """An nginx, with the module where its configuration needs it."""
 
     top = ""
+    program = "nginx"
 
     def __init__(self, world, name, http, module=None):
         super().__init__(world)
@@ -136,7 +140,7 @@ class Nginx(Contender):
         if self.module:
             text = f"load_module {self.module};\n{text}"
         self.write("nginx.conf", text)
-        return ["nginx", "-p", str(self.folder), "-c", "nginx.conf", "-e", "error.log"], {}
+        return [self.program, "-p", str(self.folder), "-c", "nginx.conf", "-e", "error.log"], {}
 
     def worker(self):
         """The process that answers, once there is one and no more. Caches have processes of their own."""

@@ -13,7 +13,7 @@ from contenders import Apache, Haproxy, Nginx, everybody
 from world import API, HEADERS, HERE, NEAR as LOOPBACK, SCRIPT, Failure, Process, answers, note, until
 
 FAR = "10.77.0.2"
-CASES = ("start", "reload", "idle", "parallel", "made", "script", "two", "three", "waiting")
+CASES = ("start", "reload", "idle", "parallel", "made", "script", "two", "three", "waiting", "traffic")
 # How long a contender has had nothing to do before it is asked, in seconds.
 SETTLED = 1.5
 # After this the stand-in closes an idle connection; the next request comes half as much later.
@@ -138,6 +138,8 @@ def measure(world, rounds, idle, some=None):
                     time.sleep(SETTLED)
                     result["waiting"].append(idle_connections())
                     page(contender, result)
+                    time.sleep(SETTLED)
+                    result["traffic"].append(idle_connections())
         if idle:
             for contender in contenders:
                 contender.start().warm_up(1)

@@ -3,11 +3,14 @@
 import pathlib
 import socket
 import statistics
+import subprocess
 import time
 
 import calls
+from contenders import Nginx, ours
 from load import all_ask
-from world import HEADERS, SCRIPT
+from uploads import VERSIONS
+from world import HEADERS, SCRIPT, UPLOAD
 
 # How many ask at a time, and how many where the memory is measured that stays.
 CLIENTS = 4
@@ -48,7 +51,7 @@ def stalled(nginx, clients):
         # Where there is a cache it has the reply then.
         all_ask(nginx, 1, 2, SCRIPT)
         worker = nginx.worker()
-        before = now = resident(worker)
+        before = resident(worker)
         sockets = []
         for _ in range(clients):
             client = socket.socket()
@@ -56,15 +59,60 @@ def stalled(nginx, clients):
             client.connect(("127.0.0.1", nginx.port))
             client.sendall(request)
             sockets.append(client)
-        # Until it takes no more.
-        last = -1
-        while now != last:
-            last = now
-            time.sleep(1)
-            now = resident(worker)
+        took = settled(worker) - before
         for client in sockets:
             client.close()
-    return (now - before) / clients
+    return took / clients
+
+
+def uploading(world, version, uploads):
+    """Bytes of a worker for each upload whose client is fast, while the Frontend API reads nothing."""
+    body = world.folder / "upload"
+    body.write_bytes(bytes(2 << 20))
+    http = ours().replace("%PORT%;", "%PORT% http2;") if version == "HTTP/2" else ours()
+    with socket.create_server(("127.0.0.3", 0), backlog=uploads + 2) as deaf:
+        # What is accepted later has as little room.
+        deaf.settimeout(20)
+        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        upstream = f"clerk_secret_key upstream=http://127.0.0.3:{deaf.getsockname()[1]}; clerk_proxy_warm 0;"
+        nginx = Nginx(world, f"{version} uploads", http.replace("clerk_secret_key;", upstream))
+        with nginx:
+            worker = nginx.worker()
+            command = ["curl", "-q", "-sS", VERSIONS[version], "-X", "POST", "-T", body, "-H", "Expect:"]
+            url = f"http://127.0.0.1:{nginx.port}{UPLOAD}"
+            quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+            curls, held = [], []
+
+            def hold(number):
+                """What the worker has at most while it has so many more; the system ends a connection whose other side
+                takes nothing for 20 s."""
+                curls.extend(subprocess.Popen([*command, url], **quiet) for _ in range(number))
+                held.extend(deaf.accept() for _ in range(number))
+                return max(after(0.1, resident, worker) for _ in range(20))
+
+            # The first have the worker get what all use.
+            took = -hold(2) + hold(uploads)
+            for curl in curls:
+                curl.kill()
+                curl.wait()
+            for connection, _ in held:
+                connection.close()
+    return took / uploads
+
+
+def after(seconds, what, worker):
+    time.sleep(seconds)
+    return what(worker)
+
+
+def settled(worker):
+    """What a worker has once it takes no more."""
+    last, now = -1, resident(worker)
+    while now != last:
+        last = now
+        time.sleep(1)
+        now = resident(worker)
+    return now
 
 
 def measure(contenders, scripts, rounds):

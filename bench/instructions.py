@@ -1,12 +1,14 @@
 """Instructions per request, counted by callgrind, which repeats exactly."""
 
 import itertools
+import re
 
 from contenders import Nginx, by_hand, ours
-from world import API, HEADERS, SMALL, run
+from world import API, HEADERS, SCRIPT, SMALL, run
 
-# What is asked for: the least, and what a browser asks for most, with its cookies and all headers of the reply.
-REQUESTS = {"the least": (SMALL, {}), "a browser's": (API, HEADERS)}
+# What is asked for, and how often in a block: the least; what a browser asks for most, with its cookies and all headers
+# of the reply; and a script of 200 KB.
+REQUESTS = {"the least": (SMALL, {}, 40), "a browser's": (API, HEADERS, 40), "a script's": (SCRIPT, HEADERS, 5)}
 
 VALGRIND = (
     "valgrind",
@@ -50,18 +52,20 @@ def by_function(dump):
     return costs
 
 
-def count(nginx: Nginx, blocks=9, requests=40, hosts=("app.dev",), kind="a browser's"):
-    """Instructions per request for each host, by function: of the median of blocks of requests, so that a
-    timer which falls into one of them counts for nothing."""
+def count(nginx: Nginx, blocks=9, hosts=("app.dev",), kind="a browser's"):
+    """Instructions per request for each host, by function: of the first quarter of blocks of requests, so that timers
+    which fall into others count for nothing."""
     found = []
     # vgdb does not find a process that was forked; what a request costs is the same.
     nginx.top = "master_process off;"
     with nginx.start(VALGRIND):
         client = nginx.client()
         for host in hosts:
-            path, headers = REQUESTS[kind]
+            path, headers, requests = REQUESTS[kind]
             headers = {**headers, "Host": host}
             for _ in range(60):
+                client.ask(headers=headers)
+            for _ in range(requests):
                 client.ask(path, headers=headers)
             control(nginx, "dump")
             of_blocks = []
@@ -73,7 +77,7 @@ def count(nginx: Nginx, blocks=9, requests=40, hosts=("app.dev",), kind="a brows
                 costs = by_function(last.read_text())
                 of_blocks.append({key: cost / requests for key, cost in costs.items()})
             of_blocks.sort(key=lambda costs: sum(costs.values()))
-            found.append(of_blocks[blocks // 2])
+            found.append(of_blocks[blocks // 4])
         client.close()
     return found
 
@@ -88,23 +92,30 @@ def differences(ours, theirs):
     return "".join(lines)
 
 
-def measure(world, folder, blocks, kinds):
-    """Instructions of ours, with and without the line for all of a server, with a status, by hand and by hand without a regular
-    expression, by what is asked for, over TLS and plain HTTP."""
+def measure(world, folder, blocks, kinds, all_of_them):
+    """Instructions of ours, also with a status, and by hand, by what is asked for, over TLS and plain HTTP; of all of them
+    also of ours without the line for all of a server, and by hand without a regular expression."""
     result = {}
     for kind, way in itertools.product(kinds, ("TLS", "plain")):
         plain = way == "plain"
+        contenders = [
+            ("clerk_proxy", ours(plain)),
+            ("clerk_proxy with status", ours(plain, status=True)),
+            ("by-hand.conf", by_hand(plain)),
+        ]
+        if all_of_them:
+            contenders.append(("clerk_proxy alone", ours(plain, alone=True)))
+            contenders.append(("by-hand.conf without rewrite", by_hand(plain, regex=False)))
         found = {
-            name: count(Nginx(world, f"{name} {way} {kind}", http), blocks, kind=kind)[0]
-            for name, http in (
-                ("clerk_proxy", ours(plain)),
-                ("clerk_proxy alone", ours(plain, alone=True)),
-                ("clerk_proxy with status", ours(plain, status=True)),
-                ("by-hand.conf", by_hand(plain)),
-                ("by-hand.conf without rewrite", by_hand(plain, regex=False)),
-            )
+            name: count(Nginx(world, f"{name} {way} {kind}", http), blocks, kind=kind)[0] for name, http in contenders
         }
         result.update({(name, kind, way): sum(costs.values()) for name, costs in found.items()})
         text = differences(found["clerk_proxy"], found["by-hand.conf"])
-        (folder / f"instructions-{way}.txt").write_text(text)
+        (folder / f"instructions-{way}-{kind.replace(' ', '-')}.txt").write_text(text)
     return result
+
+
+def of_a_start(command, folder):
+    """Instructions of a program that ends by itself."""
+    run([*VALGRIND[:2], "--callgrind-out-file=/dev/null", "--log-file=start.log", *command], folder)
+    return int(re.search(r"Collected : (\d+)", (folder / "start.log").read_text())[1])

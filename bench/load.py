@@ -6,6 +6,7 @@ import statistics
 import subprocess
 import threading
 
+import calls
 from contenders import Haproxy, Nginx, by_hand, everybody, ours
 from world import API, HEADERS, SCRIPT, UPLOAD, Failure, note
 
@@ -58,6 +59,7 @@ class Result:
         self.ratios = []
         self.micros = []
         self.connections = None
+        self.brk = None
         self.cipher = ""
         self.why_not = None
 
@@ -127,6 +129,13 @@ def measure_near(world, load, rounds):
     return {name: statistics.quantiles(found, n=4) for name, found in ratios.items()}
 
 
+def brk(contender, scripts):
+    """Calls for more or less heap per script."""
+    with calls.counted(contender, only=("brk",)) as found:
+        all_ask(contender, CLIENTS, scripts // CLIENTS, SCRIPT)
+    return found.get("brk", 0) / scripts
+
+
 def connections(world, contender, each):
     """Connections to the Frontend API per request."""
     all_ask(contender, CLIENTS, each // 4)
@@ -173,9 +182,11 @@ def measure(world, load, rounds, some=None):
                     theirs = one(base, load)
                 result.ratios.append(mine / theirs)
                 result.micros.append(mine)
-        if load == "api":
-            for contender, result in started:
+        for contender, result in started:
+            if load == "api":
                 result.connections = connections(world, contender, 1200)
+            if load == "script":
+                result.brk = brk(contender, 100)
     finally:
         base.stop()
         for contender in contenders:
@@ -183,16 +194,25 @@ def measure(world, load, rounds, some=None):
     return results
 
 
+def cached(text):
+    """The configuration with a cache for scripts."""
+    zone = "    proxy_cache_path cache keys_zone=clerk:1m;\n"
+    return zone + text.replace("clerk_secret_key;", "clerk_secret_key; proxy_cache clerk;")
+
+
 def measure_cache(world, rounds):
     """([cached by uncached processor time of a script], requests to the Frontend API for 50 cached ones)"""
-    plain = Nginx(world, "uncached", ours())
-    zone = "    proxy_cache_path cache keys_zone=clerk:1m;\n"
-    cached = Nginx(
-        world, "cached", zone + ours().replace("clerk_secret_key;", "clerk_secret_key; proxy_cache clerk;")
-    )
+    plain, kept = Nginx(world, "uncached", ours()), Nginx(world, "cached", cached(ours()))
+    _, clients, number = SLICES["script"]
     ratios = []
-    with plain, cached:
-        client = cached.client()
+
+    def took(nginx):
+        before = nginx.process.cpu()
+        all_ask(nginx, clients, number, SCRIPT)
+        return nginx.process.cpu() - before
+
+    with plain, kept:
+        client = kept.client()
         client.ask(SCRIPT)
         before = world.accepted()[1]
         for _ in range(50):
@@ -200,11 +220,10 @@ def measure_cache(world, rounds):
         # The second question was a request itself.
         upstream = world.accepted()[1] - before - 1
         client.close()
-        for nginx in (plain, cached):
+        for nginx in (plain, kept):
             nginx.warm_up()
-            one(nginx, "script")
-        for number in range(rounds):
-            note(f"cache: round {number + 1} of {rounds}")
-            mine = one(cached, "script")
-            ratios.append(mine / one(plain, "script"))
+            took(nginx)
+        for _ in range(rounds):
+            of = {nginx.name: took(nginx) for nginx in random.sample((plain, kept), 2)}
+            ratios.append(of["cached"] / of["uncached"])
     return ratios, upstream

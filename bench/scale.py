@@ -35,13 +35,19 @@ def contenders(world):
     ]
 
 
-def start(nginx):
-    """Processor time in seconds of `nginx -t`, which does what a start does."""
+def prepared(nginx):
+    """The command of `nginx -t`, which does what a start does."""
     nginx.folder = nginx.world.make_folder(nginx.name)
     nginx.port = nginx.world.next_port()
     command, _ = nginx.prepare()
+    return [*command, "-t"]
+
+
+def start(nginx):
+    """Processor time in seconds of a start."""
+    command = prepared(nginx)
     with open(nginx.folder / "output.log", "wb") as log:
-        child = subprocess.Popen([*command, "-t"], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     _, status, usage = os.wait4(child.pid, 0)
     child.returncode = os.waitstatus_to_exitcode(status)
     if child.returncode:
@@ -80,6 +86,11 @@ def measure(world, rounds):
             figures["reload"].append(took)
             figures["reload memory"].append(after)
     return result
+
+
+def instructions_of_starts(world):
+    """Instructions of a start, ours and stock."""
+    return [instructions.of_a_start(prepared(nginx), nginx.folder) for nginx in contenders(world)]
 
 
 def first_and_last(world):
