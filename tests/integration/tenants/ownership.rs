@@ -13,7 +13,7 @@ use std::thread;
 use proptest::prelude::Rng as _;
 use proptest::test_runner::{RngAlgorithm, TestRng};
 
-use crate::kit::fapi::{is_timeout, json, Fapi, Request, Stream, CA};
+use crate::kit::fapi::{is_timeout, json, Ca, Fapi, Request, Stream, CA};
 use crate::kit::harness::{number, Config, Nginx, Reply};
 use crate::kit::load;
 use crate::kit::tls::localhost;
@@ -70,6 +70,20 @@ impl Place {
             lines += "proxy_cache c;\n";
         }
         let identity = (number + rng.random_range(0..2)) % IDENTITIES;
+        // All that use a block must have the same settings.
+        let depth = if identity == 3 { 5 } else { 4 };
+        let path = format!("/l{number}/v1/own{number}");
+        let inside = [
+            format!("location {path}/plain {{ limit_rate 9m; location {path}/plain/x {{ limit_rate 8m; }} }}"),
+            format!("location {path}/commands {{ proxy_ignore_headers X-Accel-Charset; proxy_set_header X-In 1; }}"),
+            format!("location /l{number}/npm/ {{ proxy_cache_min_uses 1; }}"),
+            format!("location {path}/interim {{ proxy_ssl_verify_depth {depth}; }}"),
+            "if ($arg_none) { set $none 1; } limit_except GET { allow all; }".to_owned(),
+        ];
+        for block in inside.iter().filter(|_| rng.random_range(0..2) == 0) {
+            lines += block;
+            lines.push('\n');
+        }
         if identity == 2 {
             // Another server at the same address.
             lines += "proxy_ssl_name other.test;\n";
@@ -257,6 +271,8 @@ fn reply(
 struct Site {
     places: Vec<Place>,
     stand_ins: [Fapi; 3],
+    /// A server that nothing may be sent to.
+    impostor: Fapi,
     shared: Arc<Shared>,
     nginx: Nginx,
     /// Where an `error_page` leads.
@@ -280,6 +296,7 @@ impl Site {
     fn new(rng: &mut TestRng) -> Self {
         let shared = Arc::default();
         let stand_ins = [0, 1, 2].map(|port| stand_in(port, &shared));
+        let impostor = Fapi::answering(Some(Ca::new().server(&["localhost"])), json(200, "", "{}"));
         let second = format!("https://localhost:{}", stand_ins[1].port);
         let origins = [
             format!("http://127.0.0.1:{}", stand_ins[0].port),
@@ -312,10 +329,14 @@ impl Site {
              location /error/ {{ error_page 404 = /l{error}/v1/own{error}/sub; return 404; }}\n\
              location = /page {{ ssi on; default_type text/html; add_header X-By $by_path;\n\
              return 200 '<!--#include virtual=\"/l0/v1/own0/sub\" --> <!--#include virtual=\"/l1/v1/own1/sub\" -->'; }}\n\
-             {} }}",
+             {}\n\
+             location /impostor/ {{ clerk_proxy https://$host/impostor secret_key=$by_host\n\
+             upstream=https://localhost:{}; proxy_ssl_trusted_certificate %DIR%/ca.pem;\n\
+             location /impostor/in/ {{ limit_rate 9m; }} location /impostor/deep/ {{ proxy_ssl_verify_depth 3; }} }} }}",
             maps(rng),
             stand_ins[2].port,
-            texts.concat()
+            texts.concat(),
+            impostor.port
         ));
         if early {
             let (certificate, key) = CA.sign(localhost());
@@ -323,7 +344,7 @@ impl Site {
             config = config.file("cert.pem", certificate.pem()).file("cert.key", key);
         }
         let (nginx, seen) = (config.start(), Mutex::default());
-        Self { places, stand_ins, shared, nginx, error, seen }
+        Self { places, stand_ins, impostor, shared, nginx, error, seen }
     }
 
     /// Sends a request of a tenant, on the client's connection if it has one, and checks the reply.
@@ -332,10 +353,14 @@ impl Site {
         let script =
             if rng.random_range(0..2) == 0 { pick(rng, &KEPT) } else { pick(rng, &UNKEPT) };
         let way = pick(rng, &REPLIES);
-        let (target, way, places) = match rng.random_range(0..6) {
-            0 => ("/error/x".to_owned(), "sub", vec![self.error]),
-            1 => ("/page".to_owned(), "sub", vec![0, 1]),
-            2 | 3 => (format!("/l{number}/npm/own{number}/{script}"), script, vec![number]),
+        let (target, way, places) = match rng.random_range(0..18) {
+            0 => {
+                let path = pick(rng, &["x", "in/x", "deep/x"]);
+                (format!("/impostor/{path}"), "impostor", vec![])
+            }
+            1 | 2 => ("/error/x".to_owned(), "sub", vec![self.error]),
+            3..=5 => ("/page".to_owned(), "sub", vec![0, 1]),
+            6..=11 => (format!("/l{number}/npm/own{number}/{script}"), script, vec![number]),
             _ => (format!("/l{number}/v1/own{number}/{way}"), way, vec![number]),
         };
         let closes = target == "/page" || rng.random_range(0..4) == 0;
@@ -382,7 +407,7 @@ impl Site {
         let Asked { tenant, target, places, way, trace } = asked;
         let (text, log) = (reply.text(), || self.nginx.error_log());
         let what = || format!("{target} of {}: {reply:#?}", TENANTS[*tenant]);
-        if *way == "switch" {
+        if ["switch", "impostor"].contains(way) {
             assert_eq!(reply.status, 502, "{} {}", what(), log());
             assert!(!text.contains("sk_live"), "{}", what());
             return;
@@ -484,6 +509,7 @@ fn drive(seed: u64) -> u64 {
             });
         }
     });
+    assert_eq!(site.impostor.received(), 0, "an impostor was trusted");
     // Mirrors have ended, too.
     site.nginx.stop();
     let mut arrived = 0;
