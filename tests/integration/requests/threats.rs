@@ -1,10 +1,11 @@
 //! Attacks that no single feature answers for; SECURITY.md names what stops them.
 
+use std::io::Write;
 use std::net::IpAddr;
 
 use crate::kit::assert::assert_json;
 use crate::kit::dns_server::{addresses, logging, resolv_conf, Dns, Subnet};
-use crate::kit::fapi::{Ca, Fapi, CA};
+use crate::kit::fapi::{json, Ca, Fapi, CA};
 use crate::kit::harness::{free_port, Config};
 
 /// Bodies that could be read as another request, by whoever takes another header for their length.
@@ -121,4 +122,36 @@ fn an_impostor_that_dns_leads_to() {
     dns.answer("fapi.test", &[net.ip(2)]);
     nginx.until("the genuine one answers", |nginx| nginx.get("/__clerk/v1").status == 200);
     assert!(genuine.requests().len() == 1);
+}
+
+/// The rule of docs/operations.md: the address that Clerk gets is the one that is counted.
+#[test]
+fn clients_that_do_not_read() {
+    let fapi = Fapi::answering(None, json(200, "", &"x".repeat(20_000_000)));
+    let mut nginx = Config::new(&format!(
+        "limit_conn_zone $clerk_proxy_client_ip zone=clerk:1m;\n\
+         server {{ listen 127.0.0.1:%PORT%; clerk_proxy_client_ip $http_x_edge; location /__clerk/ {{\n\
+         clerk_proxy https://app.dev/__clerk secret_key=%KEY% upstream=http://127.0.0.1:{};\n\
+         limit_conn clerk 3; limit_conn_status 429; }} }}",
+        fapi.port
+    ))
+    .start();
+    let request = |address: &str| {
+        format!(
+            "GET /__clerk/v1 HTTP/1.1\r\nHost: a\r\nConnection: close\r\nX-Edge: {address}\r\n\r\n"
+        )
+    };
+    let mut held = Vec::new();
+    for count in 1..=3 {
+        let mut client = nginx.connect();
+        client.write_all(request("192.0.2.1").as_bytes()).unwrap();
+        fapi.wait_for(count);
+        held.push(client);
+    }
+    for spelling in ["192.0.2.1", "192.0.2.1:50000", "::ffff:192.0.2.1"] {
+        assert_eq!(nginx.send(request(spelling)).status, 429, "{spelling}");
+    }
+    assert_eq!(nginx.send(request("192.0.2.2")).status, 200);
+    drop(held);
+    nginx.until("they are gone", |nginx| nginx.send(request("192.0.2.1")).status == 200);
 }
