@@ -123,7 +123,8 @@ pub fn parse_http_url(typed: &str) -> Result<(Url, &str), UrlFault> {
     Ok((url, authority))
 }
 
-/// A name or an address without the port behind it.
+/// A name or an address without the port behind it. An nginx without TLS has no use for it.
+#[cfg_attr(not(nginx_http_ssl), allow(dead_code))]
 pub fn without_port(name: &str) -> &str {
     let behind = if name.starts_with('[') { name.find(']').unwrap_or(0) } else { 0 };
     let port = name[behind..].find(':').map_or(name.len(), |colon| behind + colon);

@@ -23,7 +23,7 @@ pub mod program;
 pub mod reserve;
 pub mod shared_memory;
 pub mod status;
-#[cfg(nginx_http_ssl)]
+#[cfg_attr(not(nginx_http_ssl), allow(dead_code))]
 pub mod symbols;
 pub mod timer;
 pub mod variables;
