@@ -76,7 +76,7 @@ modules! {
     EventCore ngx_event_core_module
 }
 
-/// What a configuration belongs to.
+/// What a configuration belongs to, in the order of nginx's pointers to all three.
 #[derive(Clone, Copy)]
 pub enum Reach {
     /// All of `http`.
@@ -189,11 +189,7 @@ pub trait HasConfs {
 
 impl HasConfs for ngx_http_conf_ctx_t {
     fn confs(&self, reach: Reach) -> Option<Confs> {
-        Confs::new(match reach {
-            Reach::Main => self.main_conf,
-            Reach::Server => self.srv_conf,
-            Reach::Location => self.loc_conf,
-        })
+        Confs::new([self.main_conf, self.srv_conf, self.loc_conf][reach as usize])
     }
 }
 
@@ -216,11 +212,7 @@ impl HasConfs for ngx_cycle_t {
 
 impl HasConfs for ngx_http_request_t {
     fn confs(&self, reach: Reach) -> Option<Confs> {
-        Confs::new(match reach {
-            Reach::Main => self.main_conf,
-            Reach::Server => self.srv_conf,
-            Reach::Location => self.loc_conf,
-        })
+        Confs::new([self.main_conf, self.srv_conf, self.loc_conf][reach as usize])
     }
 }
 

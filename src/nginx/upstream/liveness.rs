@@ -82,18 +82,23 @@ impl Suspects {
     }
 }
 
-/// Stands between a request and nginx's choice of connections.
-pub struct Watcher {
+/// What nginx would call without this module.
+#[derive(Default)]
+struct Originals {
     get: ngx_event_get_peer_pt,
     #[cfg(nginx_peer_close)]
     connect: crate::nginx::base::ffi::ngx_event_connect_peer_pt,
     free: ngx_event_free_peer_pt,
-    write: ngx_output_chain_filter_pt,
-    write_ctx: *mut c_void,
+    write: Option<(ngx_output_chain_filter_pt, *mut c_void)>,
+}
+
+/// Stands between a request and nginx's choice of connections.
+pub struct Watcher {
     request: *mut ngx_http_request_t,
     suspects: Suspects,
     /// What the upstream counts.
     pub counted: &'static Counted,
+    originals: Originals,
     /// Whether a kept connection has failed this request.
     failed: bool,
     /// The connection that was written to last, and when.
@@ -109,22 +114,8 @@ impl Watcher {
         suspects: Suspects,
         counted: &'static Counted,
     ) -> Self {
-        let (get, free, write, write_ctx) = (None, None, None, ptr::null_mut());
-        let (failed, written, has_time) = (false, (0, 0), false);
-        Self {
-            get,
-            #[cfg(nginx_peer_close)]
-            connect: None,
-            free,
-            write,
-            write_ctx,
-            request,
-            suspects,
-            counted,
-            failed,
-            written,
-            has_time,
-        }
+        let (originals, failed, written, has_time) = (Originals::default(), false, (0, 0), false);
+        Self { request, suspects, counted, originals, failed, written, has_time }
     }
 
     /// The request.
@@ -135,14 +126,15 @@ impl Watcher {
 
     /// Installs itself between the request's upstream and nginx's choice of connections.
     pub fn install(&mut self, u: &mut ngx_http_upstream_t) {
-        self.get = u.peer.get.replace(get);
+        self.originals.get = u.peer.get.replace(get);
         #[cfg(nginx_peer_close)]
         if u.peer.connect.is_some() {
-            self.connect = u.peer.connect.replace(connect);
+            self.originals.connect = u.peer.connect.replace(connect);
         }
-        self.free = u.peer.free.replace(free);
-        self.write = u.output.output_filter.replace(write);
-        self.write_ctx = mem::replace(&mut u.output.filter_ctx, ptr::from_mut(self).cast());
+        self.originals.free = u.peer.free.replace(free);
+        let filter = u.output.output_filter.replace(write);
+        let ctx = mem::replace(&mut u.output.filter_ctx, ptr::from_mut(self).cast());
+        self.originals.write = Some((filter, ctx));
     }
 
     /// The value that was installed for a peer's request, and the peer.
@@ -232,7 +224,7 @@ unsafe extern "C" fn get(pc: *mut ngx_peer_connection_t, data: *mut c_void) -> n
     // SAFETY: nginx calls this where it was installed, and would have called the other one without us.
     let (watcher, peer, status) = unsafe {
         let Some((watcher, peer)) = Watcher::of(pc) else { return ERROR };
-        let Some(original) = watcher.get else { return ERROR };
+        let Some(original) = watcher.originals.get else { return ERROR };
         let status = original(peer, data);
         (watcher, peer, status)
     };
@@ -252,7 +244,7 @@ unsafe extern "C" fn connect(pc: *mut ngx_peer_connection_t, data: *mut c_void) 
     // SAFETY: as in `get`.
     unsafe {
         let Some((watcher, peer)) = Watcher::of(pc) else { return ERROR };
-        let Some(original) = watcher.connect else { return ERROR };
+        let Some(original) = watcher.originals.connect else { return ERROR };
         let status = original(peer, data);
         let kept = status == OK && peer.cached() == 1;
         if guard::process("choice of a connection", false, || kept && watcher.refuses(peer)) {
@@ -267,7 +259,7 @@ unsafe extern "C" fn free(pc: *mut ngx_peer_connection_t, data: *mut c_void, sta
     unsafe {
         let Some((watcher, peer)) = Watcher::of(pc) else { return };
         guard::process("end of a connection's use", (), || watcher.before_free(peer, state));
-        if let Some(original) = watcher.free {
+        if let Some(original) = watcher.originals.free {
             original(peer, data, state);
         }
     }
@@ -278,6 +270,7 @@ unsafe extern "C" fn write(ctx: *mut c_void, chain: *mut ngx_chain_t) -> ngx_int
     unsafe {
         let watcher = &mut *ctx.cast::<Watcher>();
         guard::process("request to the server", (), || watcher.before_write(chain.as_ref()));
-        watcher.write.map_or(ERROR, |original| original(watcher.write_ctx, chain))
+        let Some((Some(original), ctx)) = watcher.originals.write else { return ERROR };
+        original(ctx, chain)
     }
 }
