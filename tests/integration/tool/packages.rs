@@ -62,9 +62,13 @@ fn what_is_not_known_stands_nowhere() {
     // One place is enough for who takes the project over.
     let found = printed("grep", &["-rlI", domain, "packaging", "scripts", "docs", "README.md"]);
     assert_eq!(found, "packaging/debian/control\n");
-    for path in
-        ["packaging/debian/control", SPEC, "packaging/alpine/APKBUILD", "tools/clerk-proxy-check.1"]
-    {
+    for path in [
+        "packaging/debian/control",
+        SPEC,
+        "packaging/alpine/APKBUILD",
+        "packaging/docker/Dockerfile",
+        "tools/clerk-proxy-check.1",
+    ] {
         assert!(text(path).contains("not affiliated with Clerk"), "{path}");
     }
 }
