@@ -24,7 +24,10 @@ fn printed(program: &str, arguments: &[&str]) -> String {
 #[test]
 fn fedora_is_told_of_the_crates_that_are_linked_in() {
     let format = ["--format", "{p}|{l}", "--prefix", "none", "--edges", "normal,no-proc-macro"];
-    let tree = printed(env!("CARGO"), &[&["tree", "--locked", "--offline"], &format[..]].concat());
+    let tree = printed(
+        env!("CARGO"),
+        &[&["tree", "--locked", "--offline", "--no-dedupe"], &format[..]].concat(),
+    );
     let (mut crates, mut licences) = (BTreeSet::new(), BTreeSet::new());
     for line in tree.lines() {
         let (package, licence) = line.split_once('|').expect("a licence");
