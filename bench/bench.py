@@ -107,7 +107,7 @@ def part_instructions(world, report, short):
         for way, limit in zip(("TLS", "plain"), INSTRUCTIONS[kind]):
             ratio = figures[OURS, kind, way] / figures[HAND, kind, way]
             report.gate(f"instructions of {kind} request, {way} upstream, of {HAND}", ratio, limit, True)
-            more = figures[COUNTED, kind, way] - figures[OURS, kind, way]
+            more = figures["counting", kind, way]
             # A script comes in more or fewer pieces.
             if kind != "a script's":
                 report.gate(f"instructions of counting {kind} request, {way} upstream", more, 150, True, 0)

@@ -182,8 +182,9 @@ struct Use {
 impl Drop for Use {
     fn drop(&mut self) {
         let r = self.watcher.request();
-        if let Some(again @ 1..) = tried(r, self.first).count().checked_sub(1) {
-            self.watcher.counted.add(metrics::RETRIED, again);
+        if let Some(counters) = self.watcher.counted.counters() {
+            let again = tried(r, self.first).count().saturating_sub(1);
+            counters.add(metrics::RETRIED, again);
         }
         if !connection_failed(r, self.first) {
             return;
