@@ -26,7 +26,6 @@ HAND = "by-hand.conf"
 UNTUNED = f"{HAND} without tuning"
 OURS = "clerk_proxy"
 ALONE = f"{OURS} alone"
-COUNTED = f"{OURS} with status"
 
 
 def middle(values):
@@ -81,15 +80,15 @@ class Report:
 
 
 # Limits over TLS and plain HTTP.
-INSTRUCTIONS = {"the least": (1.0, 0.99), "a browser's": (0.88, 0.85), "a script's": (1.0, 1.0)}
+INSTRUCTIONS = {"the least": (1.0, 0.99), "a browser's": (0.88, 0.85), "a script's": (1.01, 1.01)}
 
 
 def part_instructions(world, report, short):
     kinds = list(instructions.REQUESTS)[1 if short else 0 :]
-    figures = instructions.measure(world, report.out, 3 if short else 9, kinds, not short)
+    figures = instructions.measure(world, report.out, 5 if short else 15, kinds, not short)
     for kind in kinds:
         rows = []
-        for name in dict.fromkeys(name for name, _, _ in figures):
+        for name in dict.fromkeys(name for name, of, _ in figures if of == kind and name != "counting"):
             row = [name]
             for way in ("TLS", "plain"):
                 figure = figures[name, kind, way]
@@ -107,9 +106,9 @@ def part_instructions(world, report, short):
         for way, limit in zip(("TLS", "plain"), INSTRUCTIONS[kind]):
             ratio = figures[OURS, kind, way] / figures[HAND, kind, way]
             report.gate(f"instructions of {kind} request, {way} upstream, of {HAND}", ratio, limit, True)
-            more = figures["counting", kind, way]
             # A script comes in more or fewer pieces.
             if kind != "a script's":
+                more = figures["counting", kind, way]
                 report.gate(f"instructions of counting {kind} request, {way} upstream", more, 150, True, 0)
 
 
