@@ -3,6 +3,7 @@
 
 use std::ffi::{c_int, c_long, c_void, CString};
 use std::net::IpAddr;
+use std::sync::LazyLock;
 
 use crate::http_url::without_port;
 use crate::nginx::base::connection::Connection;
@@ -36,8 +37,13 @@ pub struct TlsClient {
 }
 
 impl TlsClient {
-    /// The functions of this nginx, if it has them all.
+    /// The functions of this nginx, if it has them all. Looking them up takes longer than a handshake, and is done once.
     pub fn of_nginx() -> Option<Self> {
+        static FOUND: LazyLock<Option<TlsClient>> = LazyLock::new(TlsClient::look_up);
+        *FOUND
+    }
+
+    fn look_up() -> Option<Self> {
         // SAFETY: the types are those of nginx's and OpenSSL's headers.
         unsafe {
             Some(Self {
