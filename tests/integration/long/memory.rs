@@ -337,6 +337,7 @@ fn no_call_is_forgotten() {
         "ngx_http_top_body_filter",
         "ngx_http_top_header_filter",
         "ngx_http_upstream_module",
+        "ngx_inherited",
         "ngx_ncpu",
         "ngx_pagesize",
         "ngx_process",
