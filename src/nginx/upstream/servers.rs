@@ -182,9 +182,10 @@ struct Use {
 impl Drop for Use {
     fn drop(&mut self) {
         let r = self.watcher.request();
-        if let Some(counters) = self.watcher.counted.counters() {
+        // Most requests try one.
+        if request::states(r).len() > self.first + 1 {
             let again = tried(r, self.first).count().saturating_sub(1);
-            counters.add(metrics::RETRIED, again);
+            self.watcher.counted.add(metrics::RETRIED, again);
         }
         if !connection_failed(r, self.first) {
             return;

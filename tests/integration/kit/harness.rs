@@ -1,5 +1,6 @@
 //! A real nginx in a temporary folder, on free loopback ports, checked and cleaned up at the end of each test.
 
+use std::env;
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
 use std::fs::{self, Permissions};
@@ -15,6 +16,8 @@ use std::time::{Duration, Instant};
 
 use crate::kit::fapi::CA;
 
+/// The environment variable with the program that nginx is run under.
+const WRAPPER: &str = "CLERK_PROXY_TEST_WRAPPER";
 /// How long anything may take that takes milliseconds on an idle machine; with `CLERK_PROXY_TEST_PATIENCE` set when
 /// the tests are built, as scripts/valgrind does it, that takes a second.
 pub const PATIENCE: Duration =
@@ -26,12 +29,12 @@ pub const KEY: &str = "sk_live_ofTheTests";
 /// The module under test: that of `CLERK_PROXY_TEST_MODULE`, which is empty for an nginx with the module built in, or
 /// else built once per run.
 pub static MODULE: LazyLock<PathBuf> = LazyLock::new(|| {
-    std::env::var_os("CLERK_PROXY_TEST_MODULE").map_or_else(|| build(&[]), PathBuf::from)
+    env::var_os("CLERK_PROXY_TEST_MODULE").map_or_else(|| build(&[]), PathBuf::from)
 });
 
 /// The nginx under test; not every user's PATH has Debian's place for it.
 pub static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| {
-    std::env::var_os("CLERK_PROXY_TEST_NGINX").map_or("/usr/sbin/nginx".into(), PathBuf::from)
+    env::var_os("CLERK_PROXY_TEST_NGINX").map_or("/usr/sbin/nginx".into(), PathBuf::from)
 });
 
 /// The module with panics that `CLERK_PROXY_FAULT` switches on, and with calls into nginx that can fail: the linker
@@ -124,7 +127,7 @@ pub fn debug_build() -> bool {
 
 /// How many stand for a number in the environment.
 pub fn number(variable: &str, default: u64) -> u64 {
-    let text = std::env::var(variable).ok();
+    let text = env::var(variable).ok();
     text.map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{variable}={text}")))
 }
 
@@ -149,7 +152,7 @@ impl Folder {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("clerk-proxy-test-{}-{number}", std::process::id());
-        let path = std::env::temp_dir().join(name);
+        let path = env::temp_dir().join(name);
         fs::create_dir_all(path.join("logs")).expect("a temporary folder");
         Self(path)
     }
@@ -211,7 +214,7 @@ impl Config {
             whole: false,
             main: String::new(),
             module: MODULE.clone(),
-            others: std::env::var("CLERK_PROXY_TEST_MODULES").unwrap_or_default(),
+            others: env::var("CLERK_PROXY_TEST_MODULES").unwrap_or_default(),
             env: Vec::new(),
             allowed: Vec::new(),
             // It has a key in it.
@@ -339,7 +342,7 @@ impl Config {
         let file = self.folder.write("nginx.conf", self.text());
         fs::set_permissions(file, Permissions::from_mode(self.mode)).expect("the folder is ours");
         // What scripts/valgrind runs nginx under.
-        let wrapper = std::env::var("CLERK_PROXY_TEST_WRAPPER").unwrap_or_default();
+        let wrapper = env::var(WRAPPER).unwrap_or_default();
         let mut words = wrapper.split_whitespace().map(OsStr::new).chain([PROGRAM.as_os_str()]);
         let mut command = self.program(words.next().expect("a program"));
         command.args(words).arg("-p").arg(self.folder.path()).args(["-c", "nginx.conf"]);
@@ -424,8 +427,10 @@ impl Nginx {
     /// Waits until the condition holds.
     pub fn until(&mut self, what: &str, mut holds: impl FnMut(&mut Self) -> bool) {
         let start = Instant::now();
+        // A program that watches nginx makes its start twenty times as slow.
+        let patience = PATIENCE * if env::var_os(WRAPPER).is_some() { 3 } else { 1 };
         while !holds(self) {
-            assert!(start.elapsed() < PATIENCE, "waited in vain until {what}");
+            assert!(start.elapsed() < patience, "waited in vain until {what}");
             thread::sleep(Duration::from_millis(5));
         }
     }
