@@ -77,6 +77,12 @@ http {
     map "$http_clerk_proxy_url $http_clerk_secret_key" $is_right {
         "~^https://app\.dev/__clerk sk_live_ofTheNewcomer" 1;
     }
+    map $http_origin $is_foreign {
+        "" "";
+        "https://app.dev" "";
+        default 1;
+    }
+    large_client_header_buffers 4 16k;
     server {
         listen 127.0.0.2:443 ssl;
         ssl_certificate /opt/frontend-api.clerk.dev.pem;
@@ -84,7 +90,12 @@ http {
         add_header Set-Cookie "__client=$request_id; HttpOnly" always;
         if ($is_right = "") { return 401 '{"errors":[{"code":"proxy_request_invalid_secret_key"}]}'; }
         location = /v1/environment { return 200 '{"auth_config":{"id":"$request_id"},"display_config":{}}'; }
-        location = /v1/client { return 200 '{"response":null,"client":null}'; }
+        location = /v1/client {
+            if ($is_foreign) { return 400 '{"errors":[{"code":"origin_invalid"}]}'; }
+            if ($http_authorization) { return 400 '{"errors":[{"code":"origin_authorization_headers_conflict"}]}'; }
+            return 200 '{"response":null,"client":null}';
+        }
+        location = /.well-known/jwks.json { return 200 '{"keys":[]}'; }
         location = /v1/me/profile_image { return 401 '{"errors":[{"code":"authentication_invalid"}]}'; }
         location = /npm/@clerk/clerk-js@6/dist/clerk.browser.js {
             return 307 /npm/@clerk/clerk-js@6.40.0/dist/clerk.browser.js;
