@@ -26,16 +26,16 @@ impl Counted {
 
     /// Makes this worker the owner of its share of a number, behind so many counters.
     pub fn own_share(&self, first: usize) {
-        let (worker, owner) = this_worker();
         if let Some(counters) = self.counters() {
+            let (worker, owner) = this_worker();
             counters.own_share(first, worker, owner);
         }
     }
 
     /// Changes this worker's share.
     pub fn set_share(&self, first: usize, value: usize) {
-        let (worker, owner) = this_worker();
         if let Some(counters) = self.counters() {
+            let (worker, owner) = this_worker();
             counters.set_share(first, worker, owner, value);
         }
     }

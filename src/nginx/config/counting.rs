@@ -36,9 +36,12 @@ pub struct Status {
     words: OnceCell<Words>,
 }
 
+/// The names of labels with their values.
+type Labels = Vec<(&'static str, String)>;
+
 /// An upstream or a location.
 struct Subject {
-    labels: Vec<(&'static str, String)>,
+    labels: Labels,
     wanted: Wanted,
     /// How many of its counters are shown.
     shown: usize,
@@ -64,12 +67,17 @@ impl Status {
             let server = server_name(cf)?;
             let labels = vec![("server", server), ("location", proxy.location.clone())];
             let shown = if proxy.cache.is_some() { LOCATION_LEN } else { CACHE };
-            let (wanted, counted) = ((number(&labels), LOCATION_LEN), Rc::clone(&proxy.counted));
-            let (is_warm, is_first) = (false, self.wanted.borrow_mut().insert(wanted));
-            let one = Subject { labels, wanted, shown, is_warm, is_first, counted };
+            let one = self.subject(labels, LOCATION_LEN, shown, &proxy.counted);
             self.locations.borrow_mut().push(one);
         }
         Ok(())
+    }
+
+    /// What counts with these labels in a record of this length.
+    fn subject(&self, labels: Labels, len: usize, shown: usize, counted: &Rc<Counted>) -> Subject {
+        let wanted = (number(&labels), len);
+        let is_first = self.wanted.borrow_mut().insert(wanted);
+        Subject { labels, wanted, shown, is_warm: false, is_first, counted: Rc::clone(counted) }
     }
 
     /// Asks for the memory, once all is read.
@@ -84,11 +92,9 @@ impl Status {
                 continue;
             };
             let labels = vec![("upstream", block.name())];
-            let wanted = (number(&labels), UPSTREAM_LEN + 2 * workers);
-            let (shown, counted) = (UPSTREAM_LEN, Rc::clone(&conf.counted));
-            let is_warm = conf.warm.get().is_some_and(|warm| warm.possible && warm.count > 0);
-            let is_first = self.wanted.borrow_mut().insert(wanted);
-            let one = Subject { labels, wanted, shown, is_warm, is_first, counted };
+            let len = UPSTREAM_LEN + 2 * workers;
+            let mut one = self.subject(labels, len, UPSTREAM_LEN, &conf.counted);
+            one.is_warm = conf.warm.get().is_some_and(|wanted| wanted.keeps_some());
             self.upstreams.borrow_mut().push(one);
         }
         let before = Zone::<Self>::running(cf).and_then(|zone| zone.data()?.words.get().copied());

@@ -17,3 +17,10 @@ pub struct Wanted {
     /// Whether all of its locations can use such connections.
     pub possible: bool,
 }
+
+impl Wanted {
+    /// Whether connections are kept at all.
+    pub fn keeps_some(&self) -> bool {
+        self.count > 0 && self.possible
+    }
+}

@@ -249,8 +249,7 @@ pub fn start(cycle: &ngx_cycle_t) -> Vec<Running> {
     let mut running = Vec::new();
     for block in blocks::all(cycle) {
         let Some(conf) = block.conf() else { continue };
-        let wanted = conf.warm.get().filter(|wanted| wanted.count > 0 && wanted.possible);
-        let Some(wanted) = wanted else { continue };
+        let Some(wanted) = conf.warm.get().filter(Wanted::keeps_some) else { continue };
         if wanted.tls && TlsClient::of_nginx().is_none() {
             let text = "can be kept ready: nginx does not export its TLS functions";
             let name = block.name();
