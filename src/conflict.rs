@@ -18,6 +18,8 @@ pub enum Conflict {
     StatusBeside { location: String },
     /// A directive inside the location sends requests elsewhere with the settings of `clerk_proxy`.
     NestedProxyPass { location: String },
+    /// A directive for a whole block inside a location whose line says the same by a parameter.
+    Idle { directive: &'static str, parameter: &'static str },
     /// A `proxy_set_header` for a header of Clerk's contract.
     OwnedHeader { name: String, instead: &'static str },
     /// A line beside `proxy_cache` that would make the cache keep private replies or confuse replies.
@@ -65,6 +67,7 @@ impl Conflict {
             Self::NestedProxyPass { .. } | Self::UnverifiedBlock { .. } => {
                 (vec!["proxy_pass".to_owned()], false)
             }
+            Self::Idle { directive, .. } => (vec![(*directive).to_owned()], false),
             Self::OwnedHeader { name, .. } => (vec![format!("proxy_set_header {name}")], false),
             Self::BesideCache { what } => (vec![what.clone()], true),
             Self::Inherited { directive } | Self::Varying { directive } => {
@@ -137,6 +140,11 @@ impl fmt::Display for Conflict {
                 f,
                 "\"proxy_pass\" inside location \"{location}\" would send the secret key of its \
                  \"clerk_proxy\" elsewhere, move it to a location of its own"
+            ),
+            Self::Idle { directive, parameter } => write!(
+                f,
+                "\"{directive}\" has no effect inside the location of a \"clerk_proxy\" with \"{parameter}=\", \
+                 write \"{directive}\" there in place of the parameter"
             ),
             Self::OwnedHeader { name, instead } => write!(
                 f,

@@ -7,6 +7,11 @@ use crate::frontend_api::Origin;
 use crate::key_source::Key;
 use crate::recipe::WARM;
 
+/// The directive that sets the key of a block's lines.
+pub const SECRET_KEY: &str = "clerk_proxy_secret_key";
+/// The directive that sets where the Frontend API is.
+pub const UPSTREAM: &str = "clerk_proxy_upstream";
+
 /// The values of one block and, once merged, of outer blocks.
 #[derive(Clone, Default)]
 pub struct Defaults {
@@ -29,6 +34,21 @@ impl Defaults {
         self.warm = self.warm.or(outer.warm);
     }
 
+    /// The directive of a block inside a line's location that the line's own parameter leaves without effect, and that
+    /// parameter; `outer` has the values of the location.
+    pub fn idle_inside(
+        &self,
+        line: &ClerkProxy,
+        outer: &Self,
+    ) -> Option<(&'static str, &'static str)> {
+        let is_new = !is_inherited(self.key.as_ref(), outer.key.as_ref());
+        if line.key.is_some() && is_new {
+            return Some((SECRET_KEY, "secret_key"));
+        }
+        let is_new = !is_inherited(self.origin.as_ref(), outer.origin.as_ref());
+        (line.origin.is_some() && is_new).then_some((UPSTREAM, "upstream"))
+    }
+
     /// A line with these values for what it does not say.
     pub fn complete(&self, line: &ClerkProxy, key: Key) -> Effective {
         let origin = line.origin.as_ref().or(self.origin.as_deref()).cloned().unwrap_or_default();
@@ -36,6 +56,11 @@ impl Defaults {
         let (keepalive, warm) = (line.keepalive, self.warm.unwrap_or(WARM));
         Effective { url: line.url.clone(), key, origin, keepalive, client_ip, warm }
     }
+}
+
+/// Whether a block took a value from the one around it.
+fn is_inherited<T>(own: Option<&Rc<T>>, outer: Option<&Rc<T>>) -> bool {
+    own.map(Rc::as_ptr) == outer.map(Rc::as_ptr)
 }
 
 #[cfg(test)]

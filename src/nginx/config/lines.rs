@@ -2,6 +2,7 @@
 
 use crate::configuration_text::Near;
 use crate::conflict::Conflict;
+use crate::defaults::{SECRET_KEY, UPSTREAM};
 use crate::directive::{parse_client_ip, parse_origin, parse_warm, ClerkProxy};
 use crate::error::Error;
 use crate::failure::Failure;
@@ -28,8 +29,6 @@ pub fn preconfiguration(cf: &mut ngx_conf_t) -> Result<(), Stop> {
 
 /// The name of the directive that makes a location a proxy.
 pub const CLERK_PROXY: &str = "clerk_proxy";
-const SECRET_KEY: &str = "clerk_proxy_secret_key";
-const UPSTREAM: &str = "clerk_proxy_upstream";
 const CLIENT_IP: &str = "clerk_proxy_client_ip";
 const WARM: &str = "clerk_proxy_warm";
 

@@ -141,6 +141,13 @@ fn inherit(
         (Some(line), Some(proxy)) if core.noname() == 0 && !earlier::answers_itself(cf, level) => {
             core.handler = Some(handler::content_handler);
             own.nested = true;
+            if let Some((directive, parameter)) =
+                own.defaults.idle_inside(&line.written.line, &outer.defaults)
+            {
+                let conflict = Conflict::Idle { directive, parameter };
+                let cite = |cf: &mut _| citation::cite(cf, place, Near::Block, Err(conflict.into()));
+                return cf.at(place, "", cite);
+            }
             cf.at(place, "", |cf| apply_again(cf, level, here, (line, proxy), own)).map(Some)
         }
         _ => Ok(None),

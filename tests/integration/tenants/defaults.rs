@@ -198,3 +198,41 @@ fn a_location_inside_the_location_has_its_own() {
     }
     assert_eq!(fapis[2].requests().len(), 1, "nobody else was trusted");
 }
+
+/// What the location's own line says, no location inside says otherwise, and none says so in vain.
+#[test]
+fn a_location_inside_of_a_line_with_parameters() {
+    for (parameter, directive) in
+        [("secret_key", "clerk_proxy_secret_key"), ("upstream", "clerk_proxy_upstream")]
+    {
+        let value = |number: u8| match parameter {
+            "upstream" => format!("http://127.0.0.{number}"),
+            _ => format!("sk_live_{number}"),
+        };
+        let config = |outer: &str, inner: &str| {
+            Config::server(&format!(
+                "{directive} {};\nlocation /a/ {{ clerk_proxy https://a.dev/a {parameter}={};\n\
+                 {outer}\nlocation /a/b/ {{ limit_rate 1m; location /a/b/c/ {{\n{inner} }} }} }}",
+                value(1),
+                value(2)
+            ))
+            .env("CLERK_SECRET_KEY", "sk_live_x")
+        };
+        let own = format!("{directive} {};", value(3));
+        let (good, printed) = config("", &own).check();
+        let emergencies: Vec<_> = printed.lines().filter(|line| line.contains("[emerg]")).collect();
+        let [line] = emergencies[..] else { panic!("{printed}") };
+        let message = format!(
+            "\"{directive}\" has no effect inside the location of a \"clerk_proxy\" with \
+             \"{parameter}=\", write \"{directive}\" there in place of the parameter in "
+        );
+        assert!(!good && line.contains(&message), "{line}");
+        assert!(line.ends_with("nginx.conf:8") && !line.contains(&value(3)), "{line}");
+        // In the location itself the parameter counts, and a location inside may have a line of its own.
+        let line = format!("{own} clerk_proxy https://a.dev/a/b/c;");
+        for (outer, inner) in [(own.as_str(), ""), ("", &line)] {
+            let (good, printed) = config(outer, inner).check();
+            assert!(good, "{printed}");
+        }
+    }
+}
