@@ -145,7 +145,8 @@ fn inherit(
                 own.defaults.idle_inside(&line.written.line, &outer.defaults)
             {
                 let conflict = Conflict::Idle { directive, parameter };
-                let cite = |cf: &mut _| citation::cite(cf, place, Near::Block, Err(conflict.into()));
+                let cite =
+                    |cf: &mut _| citation::cite(cf, place, Near::Block, Err(conflict.into()));
                 return cf.at(place, "", cite);
             }
             cf.at(place, "", |cf| apply_again(cf, level, here, (line, proxy), own)).map(Some)
