@@ -1,7 +1,7 @@
 //! TLS towards a server, by functions of the running nginx that are looked up by name: an nginx without TLS can load
 //! this module, too.
 
-use std::ffi::{c_int, c_long, c_void, CString};
+use std::ffi::{c_char, c_int, c_long, c_void, CString};
 use std::net::IpAddr;
 use std::sync::LazyLock;
 
@@ -16,12 +16,19 @@ use crate::nginx::base::links::request::tls;
 use crate::nginx::base::status::OK;
 use crate::nginx::base::symbols::find;
 
-/// `SSL_CTRL_SET_TLSEXT_HOSTNAME` and `TLSEXT_NAMETYPE_host_name`, of which OpenSSL makes a macro.
+/// `SSL_CTRL_SET_TLSEXT_HOSTNAME` and `TLSEXT_NAMETYPE_host_name`.
 const SET_HOST_NAME: (c_int, c_long) = (55, 0);
 
 const FAILED: &str = "TLS handshake failed";
 
 type Handler = unsafe extern "C" fn(*mut ngx_connection_t);
+
+/// What sets the name of the server: a function of `BoringSSL`'s and AWS-LC's, of which OpenSSL makes a macro.
+#[derive(Clone, Copy)]
+enum SetName {
+    Function(unsafe extern "C" fn(*mut c_void, *const c_char) -> c_int),
+    Macro(unsafe extern "C" fn(*mut c_void, c_int, c_long, *mut c_void) -> c_long),
+}
 
 /// The functions that a client needs.
 #[derive(Clone, Copy)]
@@ -33,7 +40,7 @@ pub struct TlsClient {
     resumed:
         unsafe extern "C" fn(*mut ngx_connection_t, *mut ngx_pool_t, *mut ngx_str_t) -> ngx_int_t,
     verify_result: unsafe extern "C" fn(*const c_void) -> c_long,
-    control: unsafe extern "C" fn(*mut c_void, c_int, c_long, *mut c_void) -> c_long,
+    set_name: SetName,
 }
 
 impl TlsClient {
@@ -53,7 +60,10 @@ impl TlsClient {
                 shutdown: find(c"ngx_ssl_shutdown")?,
                 resumed: find(c"ngx_ssl_get_session_reused")?,
                 verify_result: find(c"SSL_get_verify_result")?,
-                control: find(c"SSL_ctrl")?,
+                set_name: match find(c"SSL_set_tlsext_host_name") {
+                    Some(function) => SetName::Function(function),
+                    None => SetName::Macro(find(c"SSL_ctrl")?),
+                },
             })
         }
     }
@@ -79,8 +89,13 @@ impl TlsClient {
                 return Err(failed());
             }
             if let Some(name) = name {
-                let ((command, kind), text) = (SET_HOST_NAME, name.as_ptr().cast_mut().cast());
-                if (self.control)(session(c)?.connection.cast(), command, kind, text) == 0 {
+                let (tls, text) = (session(c)?.connection.cast(), name.as_ptr());
+                let (command, kind) = SET_HOST_NAME;
+                let set = match self.set_name {
+                    SetName::Function(set) => set(tls, text) != 0,
+                    SetName::Macro(set) => set(tls, command, kind, text.cast_mut().cast()) != 0,
+                };
+                if !set {
                     return Err(failed());
                 }
             }

@@ -119,6 +119,12 @@ pub fn refuses_odd_hosts() -> bool {
     version >= vec![1, 29, 4]
 }
 
+/// Whether nginx speaks TLS by `OpenSSL` and not by what comes from it.
+pub fn speaks_by_openssl() -> bool {
+    let text = prints("-V");
+    !["BoringSSL", "AWS-LC"].iter().any(|name| text.contains(name))
+}
+
 /// Whether this nginx writes anything at level `debug`.
 pub fn debug_build() -> bool {
     let output = Config::new("").command().arg("-V").output().expect("nginx runs");
