@@ -19,6 +19,11 @@ fn main() {
     know("log_names_source", say("ngx_src_file"));
     know("upstream_quic", angie && has("http_v3"));
     let version = std::env::var("DEP_NGINX_VERSION").unwrap_or_default();
+    // Beside scripts/build and nginx/config, which say so sooner, cargo alone may have been told of any nginx.
+    let number = std::env::var("DEP_NGINX_VERSION_NUMBER").unwrap_or_default();
+    if number.trim().parse().is_ok_and(|number: u32| number < 1_018_000) {
+        println!("cargo::error={version} is too old, the module needs nginx 1.18.0 or newer");
+    }
     println!("cargo:rustc-env=CLERK_PROXY_BUILT_FOR={version}");
     println!("cargo:rerun-if-changed=build.rs");
     // A worker that ends unloads its modules; code of ours may still run, in the thread of a lookup.

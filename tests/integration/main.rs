@@ -124,6 +124,7 @@ mod status {
 
 /// The tool `clerk-proxy-check` and the documents.
 mod tool {
+    mod builds;
     mod check;
     mod containers;
     mod docs;
