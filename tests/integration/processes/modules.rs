@@ -261,8 +261,8 @@ fn what_modules_write_has_no_key() {
         r.variables.http_clerk_secret_key, r.variables.clerk_proxy_uri, r.variables.proxy_host]) }\n\
         export default { all };";
     let loaded = env::var("CLERK_PROXY_TEST_MODULES").unwrap_or_default();
-    if !["_lua_", "_js_", "_perl_", "_echo_", "modsecurity"].iter().all(|one| loaded.contains(one))
-    {
+    let needed = ["_lua_", "_js_", "_perl_", "_echo_", "modsecurity", "_cache_purge_"];
+    if !needed.iter().all(|one| loaded.contains(one)) {
         return;
     }
     let fapi = fapi();
@@ -277,6 +277,7 @@ fn what_modules_write_has_no_key() {
          log_format seen '$js_seen $perl_seen $http_clerk_secret_key $request_uri $clerk_proxy_uri';\n\
          proxy_cache_path %DIR%/cache keys_zone=zone:1m;\n\
          server {{ listen 127.0.0.1:%PORT%; access_log logs/seen.log seen;\n\
+         location /purge/ {{ proxy_cache_purge zone $uri; }}\n\
          location /__clerk/ {{ clerk_proxy https://app.dev/__clerk secret_key=%KEY% \
          upstream=https://localhost:{}; proxy_ssl_trusted_certificate ca.pem; proxy_cache zone;\n\
          echo_before_body $http_clerk_secret_key; echo_after_body $js_seen$perl_seen;\n\
@@ -297,6 +298,14 @@ fn what_modules_write_has_no_key() {
         assert!(reply.status == 200 && reply.text().contains(REPLY), "{reply:?}");
         assert!(!reply.text().contains(KEY) && !reply.headers.concat().contains(KEY));
     }
+    // What purges in the location itself is refused; elsewhere it finds nothing under this name.
+    let inside = "location /__clerk/ { clerk_proxy https://app.dev/__clerk secret_key=%KEY%; \
+                  proxy_cache zone; proxy_cache_purge PURGE from 127.0.0.1; }";
+    let zone = "proxy_cache_path %DIR%/cache keys_zone=zone:1m;";
+    let (good, printed) = Config::server(inside).http(zone).check();
+    assert!(!good && printed.contains("conflicts with another content handler"), "{printed}");
+    let reply = nginx.get("/purge/npm/x.js");
+    assert!(reply.status == 404 && !reply.text().contains(KEY), "{reply:?}");
     assert!(fapi.requests().iter().all(|request| request.one("Clerk-Secret-Key") == KEY));
     for (file, text) in [
         ("audit.log", "/__clerk/v1/x"),
