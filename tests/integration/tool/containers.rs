@@ -1,6 +1,7 @@
 //! The files for containers: they do what they say, and agree with each other and with the documents.
 
 use std::fs;
+use std::process::Command;
 
 use crate::kit::container::{admitted, after, image, memory_limit, sysctls, variables};
 use crate::kit::container::{COMPOSE, DOCKERFILE, MANIFEST, NGINX, TEMPLATE};
@@ -132,6 +133,35 @@ fn numbers_that_agree() {
         assert!(SCRIPT.contains(&said) && chapter.contains(&said), "{said}");
     }
     let base = after(DOCKERFILE, "ARG NGINX_VERSION=");
+    for said in ["NGINX_DIGEST", "REVISION"] {
+        assert!(DOCKERFILE.contains(&format!("\nARG {said}=\n")), "{said}");
+        assert!(chapter.contains(&format!("--build-arg {said}=")), "{said}");
+    }
     assert!(chapter.contains(&format!("nginx:{base}`")));
     assert!(COMPOSE.contains(&format!("image: nginx:{base}")));
+}
+
+#[test]
+fn an_image_to_publish_is_built_from_a_digest() {
+    let (_, rest) = DOCKERFILE.split_once("\nRUN [ -z \"$REVISION\"").expect("the command");
+    let (command, _) = rest.split_once("; }\n").expect("its end");
+    let command = format!("[ -z \"$REVISION\"{command}; }}");
+    for (revision, digest, built) in
+        [("", "", true), ("", "sha256:1", true), ("1", "sha256:1", true), ("1", "", false)]
+    {
+        let output = Command::new("sh")
+            .args(["-c", &command])
+            .env("NGINX_VERSION", "1.30.6")
+            .env("REVISION", revision)
+            .env("NGINX_DIGEST", digest)
+            .output()
+            .expect("a shell");
+        assert_eq!(output.status.success(), built, "{revision} {digest}");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(
+            said.contains("needs NGINX_DIGEST, the digest of nginx:1.30.6"),
+            !built,
+            "{said}"
+        );
+    }
 }
