@@ -1,20 +1,21 @@
 //! The file of the running nginx.
 
 use std::env;
-use std::fs;
+use std::fs::File;
+use std::io;
 
 use crate::product;
 
 /// The name and version that `nginx -v` prints.
 pub fn name() -> Option<String> {
-    product::name(&program()?).map(str::to_owned)
+    search(|piece| product::name(piece).map(str::to_owned)).ok()?
 }
 
 /// Whether nginx was built with debugging, which need not be so where the module was.
 pub fn writes_debug_logs() -> bool {
-    cfg!(nginx_debug) || program().is_some_and(|program| product::writes_debug_logs(&program))
+    cfg!(nginx_debug) || search(product::lacks_debug_logs).is_ok_and(|found| found.is_none())
 }
 
-fn program() -> Option<Vec<u8>> {
-    fs::read(env::current_exe().ok()?).ok()
+fn search<T>(find: impl Fn(&[u8]) -> Option<T>) -> io::Result<Option<T>> {
+    product::search(File::open(env::current_exe()?)?, find)
 }
