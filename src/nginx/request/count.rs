@@ -4,7 +4,7 @@ use crate::counters::Counters;
 use crate::metrics;
 use crate::nginx::base::ffi::{
     ngx_conf_t, ngx_http_core_main_conf_t, ngx_http_handler_pt, ngx_http_phases_NGX_HTTP_LOG_PHASE,
-    ngx_http_request_t, ngx_int_t,
+    ngx_http_request_t, ngx_int_t, off_t,
 };
 use crate::nginx::base::links::{array, request};
 use crate::nginx::base::module::StockConf;
@@ -37,7 +37,7 @@ unsafe extern "C" fn handler(r: *mut ngx_http_request_t) -> ngx_int_t {
 }
 
 fn count(r: &ngx_http_request_t, proxy: &Proxy, counters: Counters) {
-    let bytes = |number: libc::off_t| usize::try_from(number).unwrap_or_default();
+    let bytes = |number: off_t| usize::try_from(number).unwrap_or_default();
     counters.add(metrics::REQUEST, 1);
     counters.add(metrics::RECEIVED, bytes(r.request_length));
     counters.add(metrics::SENT, bytes(request::client(r).sent));
