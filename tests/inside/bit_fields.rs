@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::{env, fs};
 
+#[cfg(nginx_angie)]
+use nginx_sys::ngx_shm_zone_t;
 use nginx_sys::{
     ngx_buf_t, ngx_event_t, ngx_http_core_loc_conf_t, ngx_http_headers_in_t, ngx_http_request_t,
     ngx_http_script_regex_code_t, ngx_http_upstream_conf_t, ngx_http_upstream_server_t,
@@ -31,7 +33,11 @@ macro_rules! filled {
 
 /// All bit fields that the glue reads or writes.
 fn in_use() -> Vec<(&'static str, &'static str, Vec<u8>)> {
-    filled! {
+    #[cfg(not(nginx_angie))]
+    let of_forks = vec![];
+    #[cfg(nginx_angie)]
+    let of_forks = filled! { ngx_shm_zone_t: set_noreuse; };
+    let of_all = filled! {
         ngx_buf_t: set_last_buf set_last_in_chain set_temporary;
         ngx_event_t: set_cancelable set_ready set_timedout set_timer_set;
         ngx_http_core_loc_conf_t: set_exact_match set_named set_noname set_noregex;
@@ -44,7 +50,8 @@ fn in_use() -> Vec<(&'static str, &'static str, Vec<u8>)> {
         ngx_http_variable_value_t: set_len set_valid set_no_cacheable set_not_found set_escape;
         ngx_peer_connection_t: set_cached set_log_error set_so_keepalive;
         ngx_ssl_connection_t: set_handshaked set_no_send_shutdown set_no_wait_shutdown;
-    }
+    };
+    [of_all, of_forks].concat()
 }
 
 /// The folder that a variable of the build names.

@@ -120,6 +120,12 @@ failing! {
         -> ngx_int_t, ERROR;
 }
 
+#[cfg(nginx_peer_close)]
+failing! {
+    __wrap_ngx_event_connect = __real_ngx_event_connect(peer: *mut ngx_peer_connection_t, data: *mut c_void)
+        -> ngx_int_t, ERROR;
+}
+
 extern "C" {
     fn __real_ngx_http_upstream_create(r: *mut ngx_http_request_t) -> ngx_int_t;
 }

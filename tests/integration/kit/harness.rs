@@ -447,10 +447,12 @@ impl Nginx {
         let children = fs::read_to_string(path).unwrap_or_default();
         let pids = children.split_whitespace().filter_map(|pid| pid.parse().ok());
         // Those that look after caches call themselves so; one that has its parent's name, or a part of its own, is
-        // not at work yet. Under valgrind none has a name.
+        // not at work yet. Under valgrind none has a name. Angie has a name of its own.
         let name = |pid: &u32| fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        let works =
-            |name: Vec<u8>| name.strip_prefix(b"nginx: ").is_none_or(|n| n.starts_with(b"worker "));
+        let works = |name: Vec<u8>| {
+            let own = name.strip_prefix(b"nginx: ").or_else(|| name.strip_prefix(b"angie: "));
+            own.is_none_or(|own| own.starts_with(b"worker "))
+        };
         pids.filter(|pid| works(name(pid))).collect()
     }
 
