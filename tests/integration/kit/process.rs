@@ -29,3 +29,10 @@ pub fn mapped(pid: u32, name: &str) -> (Vec<u64>, bool) {
     inodes.dedup();
     (inodes, lines().any(|line| line.ends_with("(deleted)")))
 }
+
+/// Whether this process ignores the signal, and so does what it starts, as a shell has it for jobs in the background.
+pub fn ignores(signal: i32) -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap();
+    u64::from_str_radix(mask.trim(), 16).unwrap() >> (signal - 1) & 1 == 1
+}

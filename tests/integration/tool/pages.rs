@@ -191,9 +191,13 @@ fn other_module(version: Option<usize>, signature: bool) -> Vec<u8> {
         }
     };
     if let Some(version) = version {
-        // ngx_module_t begins with two indexes of -1, a name and two spare words.
-        let head = [[0xff; 16].as_slice(), &[0; 24]].concat();
-        replace(&mut bytes, &head, head.len(), &version.to_le_bytes());
+        // ngx_module_t begins with two indexes of -1, a name and two spare words; Angie signs the second.
+        let sign = "Angie".bytes().map(u64::from).sum::<u64>();
+        let heads = [0, sign]
+            .map(|word| [[0xff; 16].as_slice(), &[0; 16], word.to_le_bytes().as_slice()].concat());
+        let head = heads.iter().find(|head| bytes.windows(head.len()).any(|there| there == *head));
+        let head = head.expect("a module of nginx's");
+        replace(&mut bytes, head, head.len(), &version.to_le_bytes());
     }
     if signature {
         replace(&mut bytes, b"8,4,8,", 0, b"4");
