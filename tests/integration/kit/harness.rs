@@ -323,13 +323,15 @@ impl Config {
         // Most tests count connections.
         let warm = if filled.contains("clerk_proxy_warm") { "" } else { "clerk_proxy_warm 0;" };
         let (mut main, others, workers) = (self.main.clone(), &self.others, self.workers);
+        // nginx warns where many modules have more variables than its table has room for.
+        let room = if others.is_empty() { "" } else { "variables_hash_max_size 4096;" };
         if !main.contains("error_log ") && product() == "Angie" {
             // Without one, Angie names nothing in its messages.
             main += "error_log logs/error.log;";
         }
         format!(
             "{load}{others}daemon off; pid logs/nginx.pid; events {{ worker_connections 256; }} \
-             worker_processes {workers}; {main} http {{\n{filled}\n{warm}\
+             worker_processes {workers}; {main} http {{\n{filled}\n{warm}{room}\
              access_log logs/access.log; client_body_temp_path body; proxy_temp_path proxy;\n\
              fastcgi_temp_path fastcgi; uwsgi_temp_path uwsgi; scgi_temp_path scgi;\n}}\n"
         )
