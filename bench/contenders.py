@@ -38,7 +38,7 @@ def ours(plain=False, alone=False, status=False):
 def by_hand(plain=False, regex=True, tuned=True):
     """The `http {}` block of `nginx/by-hand.conf`, with what is asked for changed."""
     _, text = (ROOT / "nginx/by-hand.conf").read_text().split("http {")
-    changes = [("127.0.0.1:8080", "127.0.0.1:%PORT%"), ("sk_live_KEY", "%KEY%")]
+    changes = [("127.0.0.1:8080", "127.0.0.1:%PORT%"), ("sk_live_KEY", "%KEY%"), ("app.example", "app.dev")]
     if plain:
         changes += [
             ("frontend-api.clerk.dev:443", "frontend-api.clerk.dev:80"),

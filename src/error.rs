@@ -60,7 +60,7 @@ impl fmt::Display for Error {
             Self::NoUrl { parameter } => write!(
                 f,
                 "\"clerk_proxy\" begins with parameter \"{parameter}\", write the proxy URL before it, such \
-                 as \"https://app.dev/__clerk\""
+                 as \"https://app.example/__clerk\""
             ),
             Self::UnknownParameter(word) => write!(
                 f,
@@ -80,7 +80,7 @@ impl fmt::Display for Error {
             Self::ProxyUrl { value, fault } => write!(
                 f,
                 "invalid URL \"{}\" in \"clerk_proxy\": {fault}, write the proxy URL as in the Clerk \
-                 Dashboard, such as \"https://app.dev/__clerk\"",
+                 Dashboard, such as \"https://app.example/__clerk\"",
                 shown(value)
             ),
             Self::Upstream { directive, value, fault } => write!(

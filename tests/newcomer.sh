@@ -75,11 +75,11 @@ http {
     client_max_body_size 16m;
     default_type application/json;
     map "$http_clerk_proxy_url $http_clerk_secret_key" $is_right {
-        "~^https://app\.dev/__clerk sk_live_ofTheNewcomer" 1;
+        "~^https://app\.example/__clerk sk_live_ofTheNewcomer" 1;
     }
     map $http_origin $is_foreign {
         "" "";
-        "https://app.dev" "";
+        "https://app.example" "";
         default 1;
     }
     large_client_header_buffers 4 16k;
@@ -108,14 +108,14 @@ END
     nginx -c /opt/frontend_api.conf
 }
 
-# The README's first block in Debian's own site, with TLS for app.dev.
+# The README's first block in Debian's own site, with TLS for app.example.
 application() {
-    certificate app.dev
+    certificate app.example
     site=/etc/nginx/sites-available/default
     cp $site /opt/site
     awk '/^```nginx$/ { in_block = 1; next } /^```$/ && in_block { exit } in_block' /mnt/README.md >/opt/location
     [ "$(wc -l </opt/location)" = 3 ]
-    tls='listen 127.0.0.1:443 ssl; ssl_certificate /opt/app.dev.pem; ssl_certificate_key /opt/app.dev.key;'
+    tls='listen 127.0.0.1:443 ssl; ssl_certificate /opt/app.example.pem; ssl_certificate_key /opt/app.example.key;'
     awk -v tls="$tls" 'NR == FNR { location = location $0 "\n"; next } /^}/ && !done { printf "%s", location; done = 1 }
         { sub(/^\tlisten 80 default_server;/, "&\n" tls); print }' \
         /opt/location /opt/site >$site

@@ -6,7 +6,7 @@ use crate::kit::printed::{expect, location};
 fn url(value: &str, fault: &str) -> (String, String) {
     let message = format!(
         "invalid URL \"{value}\" in \"clerk_proxy\": {fault}, write the proxy URL as in the Clerk \
-         Dashboard, such as \"https://app.dev/__clerk\""
+         Dashboard, such as \"https://app.example/__clerk\""
     );
     (format!("clerk_proxy \"{value}\" secret_key=%KEY%;"), message)
 }
@@ -224,7 +224,7 @@ fn words() {
         (
             "clerk_proxy secret_key=%KEY%;".to_owned(),
             "\"clerk_proxy\" begins with parameter \"secret_key=\", write the proxy URL before it, such as \
-             \"https://app.dev/__clerk\""
+             \"https://app.example/__clerk\""
                 .to_owned(),
         ),
         (

@@ -47,6 +47,7 @@ pub fn by_hand(fapi: &Fapi, scheme: &str) -> Nginx {
         ("127.0.0.1:8080", "127.0.0.1:%PORT%"),
         ("/etc/ssl/certs/ca-certificates.crt", "ca.pem"),
         ("sk_live_KEY", KEY),
+        ("app.example", "app.dev"),
     ] {
         assert!(text.contains(from), "by-hand.conf has no {from}");
         text = text.replace(from, to);

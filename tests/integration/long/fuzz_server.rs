@@ -66,6 +66,7 @@ impl Side {
             ("https://clerk;", "http://clerk;"),
             ("listen 127.0.0.1:8080;", SERVER),
             ("sk_live_KEY", KEY),
+            ("app.example", "app.dev"),
         ] {
             assert!(text.contains(from), "by-hand.conf has no {from}");
             text = text.replace(from, to);

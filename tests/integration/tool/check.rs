@@ -218,22 +218,30 @@ fn proxied(request: &Request) -> String {
 
 #[test]
 fn all_is_well() {
-    let (leaf, key) = CA.sign(CertificateParams::new(vec!["app.dev".to_owned()]).expect("a name"));
+    let (leaf, key) =
+        CA.sign(CertificateParams::new(vec!["app.example".to_owned()]).expect("a name"));
     let url: &'static Mutex<String> =
-        Box::leak(Box::new(Mutex::new("https://app.dev/__clerk".to_owned())));
+        Box::leak(Box::new(Mutex::new("https://app.example/__clerk".to_owned())));
     let fapi = Fapi::start(None, clerk(url));
     let config = Config::new(&format!(
         "server {{ listen 127.0.0.1:%PORT% ssl; ssl_certificate app.pem; ssl_certificate_key app.key;\n\
-         location /__clerk/ {{ clerk_proxy https://app.dev/__clerk secret_key=%KEY%\n\
+         location /__clerk/ {{ clerk_proxy https://app.example/__clerk secret_key=%KEY%\n\
          upstream=http://127.0.0.1:{}; }} }}",
         fapi.port
     ));
     let nginx = config.file("app.pem", leaf.pem()).file("app.key", key.serialize_pem()).start();
     let ca = nginx.config.folder.path().join("ca.pem").display().to_string();
-    let to = format!("app.dev:443:127.0.0.1:{}", nginx.port());
+    let to = format!("app.example:443:127.0.0.1:{}", nginx.port());
     // A slash at the end is what the Dashboard's readers type.
-    let arguments =
-        ["https://app.dev/__clerk/", "--cacert", &ca, "--connect-to", &to, "--domain-id", DOMAIN];
+    let arguments = [
+        "https://app.example/__clerk/",
+        "--cacert",
+        &ca,
+        "--connect-to",
+        &to,
+        "--domain-id",
+        DOMAIN,
+    ];
     for shell in [&["dash"][..], &["busybox", "sh"], &["bash", "--posix"]] {
         script_in(shell, &arguments).expect(
             0,
@@ -278,9 +286,10 @@ fn without_times(text: &str) -> String {
 /// What the documents show is what the same command prints.
 #[test]
 fn samples_of_the_documents() {
-    let (leaf, key) = CA.sign(CertificateParams::new(vec!["app.dev".to_owned()]).expect("a name"));
+    let (leaf, key) =
+        CA.sign(CertificateParams::new(vec!["app.example".to_owned()]).expect("a name"));
     let url: &'static Mutex<String> =
-        Box::leak(Box::new(Mutex::new("https://app.dev/__clerk".to_owned())));
+        Box::leak(Box::new(Mutex::new("https://app.example/__clerk".to_owned())));
     let fapi = Fapi::start(None, clerk(url));
     let samples = blocks("console");
     assert_eq!(samples.len(), 2, "{samples:?}");
@@ -288,12 +297,12 @@ fn samples_of_the_documents() {
         let (command, output) = sample.split_once('\n').expect("a command and its output");
         let lines = if output.contains("all is well") {
             format!(
-                "location /__clerk/ {{ clerk_proxy https://app.dev/__clerk secret_key=%KEY%\n\
+                "location /__clerk/ {{ clerk_proxy https://app.example/__clerk secret_key=%KEY%\n\
                  upstream=http://127.0.0.1:{}; }}",
                 fapi.port
             )
         } else {
-            "return 302 https://app.dev/login;".to_owned()
+            "return 302 https://app.example/login;".to_owned()
         };
         let config = Config::new(&format!(
             "server {{ listen 127.0.0.1:%PORT% ssl; ssl_certificate app.pem;\n\
@@ -328,22 +337,22 @@ fn names_and_certificates() {
         script(&[url, "--cacert", &ca, "--connect-to", &to, "--timeout", "15"])
     };
     for (server, finding) in
-        [(server("app.dev", 2020), "expired"), (server("other.dev", 4000), "wrong_name")]
+        [(server("app.example", 2020), "expired"), (server("other.dev", 4000), "wrong_name")]
     {
         let fapi = Fapi::answering(Some(server), json(200, "", "{}"));
         let expected = format!("fail {finding}");
-        run("https://app.dev/__clerk", fapi.port).expect(1, &[("certificate", &expected)]);
+        run("https://app.example/__clerk", fapi.port).expect(1, &[("certificate", &expected)]);
         assert!(fapi.requests().is_empty());
     }
     // An authority that this machine does not know.
-    let fapi = Fapi::answering(Some(server("app.dev", 4000)), json(200, "", "{}"));
+    let fapi = Fapi::answering(Some(server("app.example", 4000)), json(200, "", "{}"));
     let to = format!("::127.0.0.1:{}", fapi.port);
-    let run_alone = script(&["https://app.dev/__clerk", "--connect-to", &to]);
+    let run_alone = script(&["https://app.example/__clerk", "--connect-to", &to]);
     run_alone.expect(1, &[("certificate", "fail untrusted")]);
     let plain = Config::server("return 204;").start();
-    run("https://app.dev/__clerk", plain.port()).expect(1, &[("certificate", "fail no_tls")]);
-    run("http://app.dev/__clerk", plain.port()).expect(1, &[("certificate", "fail no_https")]);
-    run("https://app.dev/__clerk", free_port()).expect(1, &[("connection", "fail refused")]);
+    run("https://app.example/__clerk", plain.port()).expect(1, &[("certificate", "fail no_tls")]);
+    run("http://app.example/__clerk", plain.port()).expect(1, &[("certificate", "fail no_https")]);
+    run("https://app.example/__clerk", free_port()).expect(1, &[("connection", "fail refused")]);
     // The resolver refuses a label of this length itself; no name server is asked.
     let long = format!("https://{}.dev/__clerk", "a".repeat(64));
     script(&[&long]).expect(1, &[("name", "fail no_address")]);
@@ -355,7 +364,7 @@ fn names_and_certificates() {
     script(&[&url, "--timeout", "1"]).expect(1, &[("connection", "fail timeout")]);
     // No certificates are in that file.
     let to = format!("::127.0.0.1:{}", plain.port());
-    let run = script(&["https://app.dev/__clerk", "--cacert", SCRIPT, "--connect-to", &to]);
+    let run = script(&["https://app.example/__clerk", "--cacert", SCRIPT, "--connect-to", &to]);
     run.expect(3, &[("name", "unchecked curl")]);
 }
 
@@ -369,7 +378,7 @@ fn what_answers_instead() {
         ("location / { return 200 '<form><input type=\"password\">'; default_type text/html; }", "login_page"),
         ("location / { return 200 '<title>Sign in</title>'; default_type text/html; }", "login_page"),
         ("return 302 /login?next=$uri;", "login_redirect"),
-        ("return 301 https://www.app.dev$request_uri;", "redirect"),
+        ("return 301 https://www.app.example$request_uri;", "redirect"),
         ("add_header cf-mitigated challenge always; return 403 x;", "cdn_challenge"),
         ("location / { return 503 '<title>Just a moment...</title>'; default_type text/html; }", "cdn_challenge"),
         ("location / { return 200 '<script src=/cdn-cgi/challenge-platform/>'; }", "cdn_challenge"),
@@ -806,7 +815,7 @@ fn every_form_of_the_key_is_masked() {
             let printed = format!("{stdout}{stderr}").to_lowercase();
             assert!(!printed.contains(&body.to_lowercase()), "{form}: {printed}");
             // Of another server, and of the user's own words.
-            let location = format!("Location: https://app.dev/{form}\r\n");
+            let location = format!("Location: https://app.example/{form}\r\n");
             let (_other, url) = other(move |_, stream| {
                 stream.write_all(json(302, &location, "{}").as_bytes()).is_ok()
             });
@@ -881,38 +890,38 @@ fn hostile_replies() {
 #[test]
 fn urls_are_those_that_the_module_takes() {
     for url in [
-        "https://app.dev/__clerk",
-        "https://app.dev/a/b//",
-        "https://app.dev",
+        "https://app.example/__clerk",
+        "https://app.example/a/b//",
+        "https://app.example",
         "http://App.dev:8080/x",
         "https://[::1]:8443/x",
         "https://xn--pp-fka.dev/x",
         "https://1.2.3.4/x",
-        "https://app.dev./x",
-        "app.dev/__clerk",
+        "https://app.example./x",
+        "app.example/__clerk",
         "/__clerk",
-        "ftp://app.dev/x",
-        "HTTPS://app.dev/x",
+        "ftp://app.example/x",
+        "HTTPS://app.example/x",
         "https://",
         "https:///__clerk",
         "https://:443/__clerk",
-        "https://u:p@app.dev/x",
-        "https://@app.dev/x",
-        "https://app.dev/x?y",
-        "https://app.dev/x?",
-        "https://app.dev/x#y",
-        "https://.app.dev/x",
+        "https://u:p@app.example/x",
+        "https://@app.example/x",
+        "https://app.example/x?y",
+        "https://app.example/x?",
+        "https://app.example/x#y",
+        "https://.app.example/x",
         "https://a..dev/x",
         "https://äpp.dev/x",
-        "https://app.dev/a/../b",
-        "https://app.dev/a/..",
-        "https://app.dev/./b",
-        "https://app.dev/a//b",
-        "https://app.dev/a%20b",
-        "https://app.dev/a|b'c(d)",
-        "https://app.dev:99999/x",
-        "https://app.dev:0/x",
-        "https://app.dev:/x",
+        "https://app.example/a/../b",
+        "https://app.example/a/..",
+        "https://app.example/./b",
+        "https://app.example/a//b",
+        "https://app.example/a%20b",
+        "https://app.example/a|b'c(d)",
+        "https://app.example:99999/x",
+        "https://app.example:0/x",
+        "https://app.example:/x",
         "https://2/x",
         "https://0x7f.1:80/x",
         "https://1.2.3.256/x",
@@ -920,7 +929,7 @@ fn urls_are_those_that_the_module_takes() {
         "https://[zz]/x",
         "https://[::1/x",
         "https://::1/x",
-        "https://app.dev/<x>",
+        "https://app.example/<x>",
         "https://a_b.dev/x",
     ] {
         let config =
@@ -934,7 +943,7 @@ fn urls_are_those_that_the_module_takes() {
 
 #[test]
 fn usage() {
-    let url = "https://app.dev/__clerk";
+    let url = "https://app.example/__clerk";
     for arguments in [
         &[][..],
         &[url, url],
@@ -950,16 +959,16 @@ fn usage() {
         &[url, "--domain-id", "", "--json"],
         &[url, "--domain-id", "--enable"],
         &["--json=yes", url],
-        &["https://app.dev/__clerk\n"],
+        &["https://app.example/__clerk\n"],
         &[url, "--cacert", "/dev/null\nproxy = http://127.0.0.1:1"],
         &[url, "--connect-to", "a:1:b:2\n-o"],
         &[url, "--domain-id", "dmn_x\u{1b}[2J"],
         &[url, "--\u{7f}"],
         &[url, "--yes"],
         &[url, "--connect-to", "127.0.0.1:443"],
-        &[url, "--connect-to", "app.dev:443:127.0.0.1"],
-        &[url, "--connect-to", "app.dev:443:::1:443"],
-        &[url, "--connect-to", "app.dev:x:127.0.0.1:443"],
+        &[url, "--connect-to", "app.example:443:127.0.0.1"],
+        &[url, "--connect-to", "app.example:443:::1:443"],
+        &[url, "--connect-to", "app.example:x:127.0.0.1:443"],
         &[url, "--enable"],
         &[url, "--enable", "--domain-id", DOMAIN],
     ] {

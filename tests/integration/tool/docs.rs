@@ -65,11 +65,11 @@ fn without(block: &str, words: &[&str]) -> String {
 fn address(block: &str, front: &str, headers: &str) -> String {
     let fapi = Fapi::plain();
     let nginx = started(block, &fapi);
-    let head = "GET /__clerk/v1 HTTP/1.1\r\nHost: app.dev\r\nConnection: close\r\n";
+    let head = "GET /__clerk/v1 HTTP/1.1\r\nHost: app.example\r\nConnection: close\r\n";
     let reply = nginx.send(format!("{front}{head}{headers}\r\n"));
     assert_eq!(reply.status, 200, "{block}");
     let request = fapi.only();
-    assert_eq!(tenant(&request), ["https://app.dev/__clerk", KEY, "app.dev", "https"]);
+    assert_eq!(tenant(&request), ["https://app.example/__clerk", KEY, "app.example", "https"]);
     request.one("X-Forwarded-For").to_owned()
 }
 
@@ -190,7 +190,7 @@ fn caching_the_scripts() {
     let nginx = started(block("nginx", "proxy_cache clerk;"), &fapi);
     for (target, requests) in [("npm/x.js", 1), ("npm/x.js", 1), ("v1/client", 2), ("v1/client", 3)]
     {
-        assert_eq!(ask(&nginx, "app.dev", &format!("/__clerk/{target}")).text(), "script");
+        assert_eq!(ask(&nginx, "app.example", &format!("/__clerk/{target}")).text(), "script");
         assert_eq!(fapi.requests().len(), requests, "{target}");
     }
 }
@@ -252,7 +252,7 @@ fn behind_a_load_balancer_of_layer_4() {
         let deaf = started(&block.replace("80 proxy_protocol;", "80;"), &fapi);
         let reply = deaf.send(format!("{front}GET /__clerk/v1 HTTP/1.1\r\nHost: a\r\n\r\n"));
         assert_eq!(reply.status, 400);
-        assert!(is_ignored(&started(&block, &fapi), "app.dev"));
+        assert!(is_ignored(&started(&block, &fapi), "app.example"));
         assert!(fapi.requests().is_empty());
     }
 }
@@ -289,7 +289,7 @@ fn is_ignored(nginx: &Nginx, host: &str) -> bool {
 fn several_domains() {
     let block = block("nginx", "map $host $clerk_key");
     let expected = [
-        ("app.dev", "https://app.dev/__clerk", "sk_live_KEY_OF_APP"),
+        ("app.example", "https://app.example/__clerk", "sk_live_KEY_OF_APP"),
         ("shop.example", "https://shop.example/__clerk", "sk_live_KEY_OF_SHOP"),
     ];
     for text in [block.to_owned(), with_default_server(block)] {
@@ -314,9 +314,9 @@ fn several_domains() {
     assert_eq!(tenant(&fapi.only())[..2], ["https://shop.example/__clerk", KEY]);
     // One URL for all: redirects and cookies are those of the first domain.
     let fapi = Fapi::plain();
-    let nginx = started(&block.replace("https://$host/", "https://app.dev/"), &fapi);
+    let nginx = started(&block.replace("https://$host/", "https://app.example/"), &fapi);
     assert_eq!(ask(&nginx, "shop.example", "/__clerk/v1").status, 200);
-    assert_eq!(tenant(&fapi.only())[..2], ["https://app.dev/__clerk", "sk_live_KEY_OF_SHOP"]);
+    assert_eq!(tenant(&fapi.only())[..2], ["https://app.example/__clerk", "sk_live_KEY_OF_SHOP"]);
 }
 
 #[test]
@@ -324,7 +324,7 @@ fn satellites() {
     let block = block("nginx", "satellite.example");
     let fapi = Fapi::plain();
     let nginx = started(&with_default_server(block), &fapi);
-    for (index, host) in ["app.dev", "satellite.example"].into_iter().enumerate() {
+    for (index, host) in ["app.example", "satellite.example"].into_iter().enumerate() {
         assert_eq!(ask(&nginx, host, "/__clerk/v1").status, 200);
         let url = format!("https://{host}/__clerk");
         let request = &fapi.wait_for(index + 1)[index];
@@ -359,7 +359,7 @@ fn logs() {
 fn the_host_is_that_of_the_origin() {
     let fapi = Fapi::plain(); // a stand-in of the Frontend API, without TLS
     let nginx = Config::server(&format!(
-        "location /__clerk/ {{ clerk_proxy https://app.dev/__clerk secret_key=%KEY%\n\
+        "location /__clerk/ {{ clerk_proxy https://app.example/__clerk secret_key=%KEY%\n\
          upstream=http://127.0.0.1:{}; }}",
         fapi.port
     ))
@@ -367,6 +367,20 @@ fn the_host_is_that_of_the_origin() {
     assert_eq!(nginx.get("/__clerk/v1/client").status, 200);
     let request = fapi.only(); // the only request that has arrived
     assert_eq!(request.one("Host"), format!("127.0.0.1:{}", fapi.port));
+}
+
+/// What a reader may paste names no domain that somebody owns.
+#[test]
+fn examples_are_of_nobodys_domain() {
+    let files = [
+        SNIPPET,
+        include_str!("../../../nginx/by-hand.conf"),
+        include_str!("../../../tools/clerk-proxy-check.1"),
+    ];
+    let pages = PAGES.iter().map(|page| page.text.as_str());
+    for text in pages.chain(files) {
+        assert!(!text.contains("app.dev"), "{text}");
+    }
 }
 
 /// What the page on neighbours promises of its blocks; none of them has a warning.
@@ -395,7 +409,7 @@ fn neighbours() {
 
     let staging = of("auth_basic \"Staging\"").replace("/etc/nginx/staging_passwords", "passwords");
     let staging = started(&staging, &fapi);
-    let head = "GET /__clerk/v1/client HTTP/1.1\r\nHost: app.dev\r\nConnection: close\r\n";
+    let head = "GET /__clerk/v1/client HTTP/1.1\r\nHost: app.example\r\nConnection: close\r\n";
     let reply = staging.send(format!("{head}Authorization: Basic eDp5\r\n\r\n"));
     assert_eq!((reply.status, get(&staging, "/").status), (200, 401));
     assert!(fapi.requests().last().expect("a request").all("Authorization").is_empty());
