@@ -162,6 +162,7 @@ proptest! {
 
     #[test]
     fn safe_raw_bytes_are_equal(tail in "(/[a-zA-Z0-9_%;@:+,ü-]{1,8}){1,5}(\\?[!-~]{0,20})?") {
+        prop_assume!(!tail.to_lowercase().contains("%2e"));
         let sent = format!("/__clerk{tail}");
         let request = RequestUri { raw: Some(sent.as_bytes()), path: b"", args: b"" };
         let uri = UpstreamUri::cut(request, b"/__clerk").unwrap();

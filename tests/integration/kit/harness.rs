@@ -95,10 +95,23 @@ pub fn product() -> String {
     name.expect("a name").0.to_owned()
 }
 
-/// What Angie prints, as nginx prints it.
+/// What Angie and old versions print, as nginx prints it.
 fn as_nginx(text: &[u8]) -> String {
     let text = format!("\n{}", String::from_utf8_lossy(text));
-    text.replace("\nangie: ", "\nnginx: ").split_off(1)
+    with_reasons(&text.replace("\nangie: ", "\nnginx: ")).split_off(1)
+}
+
+/// The text with the names of system errors, of which old versions of nginx get none from newer ones of glibc.
+fn with_reasons(text: &str) -> String {
+    let mut parts = text.split(": Unknown error)");
+    let mut whole = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let number = whole.rsplit('(').next().and_then(|number| number.parse().ok());
+        let reason = std::io::Error::from_raw_os_error(number.unwrap_or_default()).to_string();
+        let reason = reason.split(" (os error").next().unwrap_or_default();
+        write!(whole, ": {reason}){part}").expect("memory");
+    }
+    whole
 }
 
 /// Whether the nginx under test has the directive or variable, whose name is then in the program.
@@ -110,13 +123,23 @@ pub fn has(name: &str) -> bool {
 
 /// Whether this version of nginx itself answers 400 to an invalid `Host`.
 pub fn refuses_odd_hosts() -> bool {
+    comes_from([1, 29, 4])
+}
+
+/// Whether this version of nginx itself answers 400 to spaces and control characters in headers.
+pub fn refuses_odd_headers() -> bool {
+    comes_from([1, 21, 1])
+}
+
+/// Whether the nginx under test, or the one that a fork comes from, has at least this version.
+fn comes_from(wanted: [u32; 3]) -> bool {
     // Some forks print their own version alone, or first, for "-v".
     let text = prints("-V");
     let text = text.split_once("nginx version: ").expect("a version").1;
     let version = text.split('/').nth(1).expect("a version");
     let digits = version.split(|c: char| !c.is_ascii_digit());
     let version: Vec<u32> = digits.filter_map(|part| part.parse().ok()).take(3).collect();
-    version >= vec![1, 29, 4]
+    version >= wanted.to_vec()
 }
 
 /// Whether nginx speaks TLS by `OpenSSL` and not by what comes from it.
@@ -418,7 +441,7 @@ impl Nginx {
     }
 
     pub fn error_log(&self) -> String {
-        self.config.folder.read("logs/error.log")
+        with_reasons(&self.config.folder.read("logs/error.log"))
     }
 
     /// How often the error log has this text.
