@@ -18,7 +18,7 @@ const REPLY: &str = "{\"object\":\"client\"}";
 fn with_lua(http: &str) -> Option<Config> {
     let loaded = env::var("CLERK_PROXY_TEST_MODULES").is_ok_and(|lines| lines.contains("_lua_"));
     let names: &[&str] = if loaded { &[] } else { &["ndk_http_module", "ngx_http_lua_module"] };
-    (*PROGRAM == *"/usr/sbin/nginx").then(|| {
+    (*PROGRAM == Path::new("/usr/sbin/nginx")).then(|| {
         names.iter().fold(Config::new(http), |config, name| {
             config.beside(Path::new(&format!("/usr/lib/nginx/modules/{name}.so")))
         })
