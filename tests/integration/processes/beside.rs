@@ -82,3 +82,32 @@ fn an_environment_that_is_emptied() {
     assert_eq!(nginx.get("/__clerk/v1").status, 200);
     assert!(fapi.requests().iter().all(|request| request.one("Clerk-Secret-Key") == KEY));
 }
+
+/// nginx's own client for ACME is written in Rust as well; it is there where scripts/matrix builds it.
+#[test]
+fn a_client_for_acme() {
+    let fapi = Fapi::tls();
+    let config = Config::server(&location(&fapi, "")).main("error_log logs/error.log info;").http(
+        "clerk_proxy_warm 1; acme_shared_zone zone=acme:1m; resolver 127.0.0.1:1;\n\
+         acme_issuer example { uri https://127.0.0.1:1/directory; state_path %DIR%; \
+         accept_terms_of_service; }\n\
+         server { listen 127.0.0.1:%PORT2% ssl; server_name app.dev; acme_certificate example; \
+         ssl_certificate $acme_certificate; ssl_certificate_key $acme_certificate_key; }\n",
+    );
+    if config.check().1.contains("unknown directive \"acme_") {
+        return;
+    }
+    let mut nginx = config.start();
+    for times in 1..3 {
+        nginx.until("a connection is ready", |nginx| nginx.count("a connection to ") >= times);
+        for method in ["GET", "POST"] {
+            assert_eq!(nginx.ask(method, "/__clerk/v1").status, 200);
+        }
+        nginx.reload();
+    }
+    // Its server cannot be reached, which is its own matter.
+    nginx.until("the other module works", |nginx| nginx.count("example") > 0);
+    let bad = "POST /__clerk/v1 HTTP/1.1\r\nHost: a\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n";
+    assert_json(&nginx.send(bad), 400, "bad_request");
+    assert!(fapi.requests().iter().all(|request| request.one("Clerk-Secret-Key") == KEY));
+}
