@@ -76,7 +76,7 @@ impl Site {
              set_real_ip_from 127.0.0.0/8; real_ip_header proxy_protocol; access_log off;\n\
              client_header_timeout 1s; client_body_timeout 1s; keepalive_timeout 1s;\n\
              lingering_close always; {locations} }}\n\
-             server {{ listen unix:early.sock ssl; ssl_early_data on; ssl_certificate cert.pem;\n\
+             server {{ listen unix:%DIR%/early.sock ssl; ssl_early_data on; ssl_certificate cert.pem;\n\
              ssl_certificate_key cert.key; }}",
             keys()
         ))
