@@ -346,8 +346,9 @@ impl Config {
         // Most tests count connections.
         let warm = if filled.contains("clerk_proxy_warm") { "" } else { "clerk_proxy_warm 0;" };
         let (mut main, others, workers) = (self.main.clone(), &self.others, self.workers);
-        // nginx warns where many modules have more variables than its table has room for.
-        let room = if others.is_empty() { "" } else { "variables_hash_max_size 4096;" };
+        // nginx warns where many modules, or those of Tengine, have more variables than its table has room for.
+        let many = !others.is_empty() || product() == "Tengine";
+        let room = if many { "variables_hash_max_size 4096;" } else { "" };
         if !main.contains("error_log ") && product() == "Angie" {
             // Without one, Angie names nothing in its messages.
             main += "error_log logs/error.log;";
