@@ -78,7 +78,7 @@ mod tests {
     fn printed() -> [String; 3] {
         let line = Effective {
             warm: 1,
-            url: ProxyUrl::parse("https://app.dev/__clerk").unwrap(),
+            url: ProxyUrl::parse("https://app.example/__clerk").unwrap(),
             key: Key::Known(SecretKey::parse(b"sk_live_KEY").unwrap()),
             origin: Origin::default(),
             keepalive: None,
