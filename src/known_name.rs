@@ -33,7 +33,7 @@ impl Address {
         let words = array::from_fn(|i| self.1[i].load(Relaxed));
         if self.0.load(Relaxed) {
             let [a, b, c, d] = words.map(u128::from);
-            Ipv6Addr::from(a << 96 | b << 64 | c << 32 | d).into()
+            Ipv6Addr::from((a << 96) | (b << 64) | (c << 32) | d).into()
         } else {
             Ipv4Addr::from(words[0]).into()
         }
@@ -46,7 +46,7 @@ impl Address {
         };
         self.0.store(address.is_ipv6(), Relaxed);
         for (word, bytes) in self.1.iter().zip(bytes.to_be_bytes().chunks(4)) {
-            let number = bytes.iter().fold(0, |number, &byte| number << 8 | u32::from(byte));
+            let number = bytes.iter().fold(0, |number, &byte| (number << 8) | u32::from(byte));
             word.store(number, Relaxed);
         }
     }

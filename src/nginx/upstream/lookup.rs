@@ -51,8 +51,8 @@ impl Lookup {
         self.is_awaited = true;
         let place = Arc::clone(&self.place);
         drop(self);
-        let answer = place.lock().ok()?.take();
-        answer
+        let mut answer = place.lock().ok()?;
+        answer.take()
     }
 }
 

@@ -34,5 +34,5 @@ pub fn mapped(pid: u32, name: &str) -> (Vec<u64>, bool) {
 pub fn ignores(signal: i32) -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap();
-    u64::from_str_radix(mask.trim(), 16).unwrap() >> (signal - 1) & 1 == 1
+    (u64::from_str_radix(mask.trim(), 16).unwrap() >> (signal - 1)) & 1 == 1
 }
