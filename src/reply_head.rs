@@ -193,7 +193,8 @@ mod tests {
     fn names_are_found_as_nginx_does() {
         let mut names = Names::default();
         let line = names.line(0, b"SeRver_1: x\r\n", |hash, lower| (hash, lower.to_vec().len()));
-        let hash = b"server_1".iter().fold(0, |hash, &byte| hash * 31 + usize::from(byte));
+        let add = |hash: usize, &byte: &u8| hash.wrapping_mul(31).wrapping_add(byte.into());
+        let hash = b"server_1".iter().fold(0, add);
         let line = line.unwrap();
         assert_eq!((line.hash, line.lower, line.found), (hash, &b"server_1"[..], (hash, 8)));
     }
