@@ -226,7 +226,8 @@ impl Twin {
 
     fn known(&self, elements: &[*mut ngx_table_elt_t]) -> Vec<Vec<usize>> {
         const LISTS: usize = 2 * size_of::<ngx_list_t>() / size_of::<usize>();
-        const POINTERS: usize = 1 << 32;
+        // 4 GB, or 16 MB where pointers have 32 bits.
+        const POINTERS: usize = 1 << (usize::BITS / 4 + 16);
         let number = |word: usize| elements.iter().position(|element| element.addr() == word);
         // SAFETY: a plain C struct; the lists of headers and trailers come first, and are compared on their own.
         let words = unsafe {
@@ -242,7 +243,7 @@ impl Twin {
             while let Some(at) = number(next).filter(|_| chain.len() < 99) {
                 chain.push(at);
                 // Since nginx 1.23 a header leads to the next one of its name.
-                if size_of::<ngx_table_elt_t>() < 56 {
+                if size_of::<ngx_table_elt_t>() < 7 * size_of::<usize>() {
                     break;
                 }
                 // SAFETY: the last field of an element of this size.
