@@ -192,9 +192,11 @@ fn other_module(version: Option<usize>, signature: bool) -> Vec<u8> {
     };
     if let Some(version) = version {
         // ngx_module_t begins with two indexes of -1, a name and two spare words; Angie signs the second.
-        let sign = "Angie".bytes().map(u64::from).sum::<u64>();
-        let heads = [0, sign]
-            .map(|word| [[0xff; 16].as_slice(), &[0; 16], word.to_le_bytes().as_slice()].concat());
+        const TWO: usize = 2 * size_of::<usize>();
+        let sign = "Angie".bytes().map(usize::from).sum::<usize>();
+        let heads = [0, sign].map(|word| {
+            [[0xff; TWO].as_slice(), &[0; TWO], word.to_le_bytes().as_slice()].concat()
+        });
         let head = heads.iter().find(|head| bytes.windows(head.len()).any(|there| there == *head));
         let head = head.expect("a module of nginx's");
         replace(&mut bytes, head, head.len(), &version.to_le_bytes());
