@@ -6,6 +6,7 @@ use std::path::Path;
 use std::rc::Rc;
 
 use crate::configuration_text::{find, Included, Near, Text};
+use crate::conflict::Conflict;
 use crate::error::Error;
 use crate::nginx::base::ffi::ngx_conf_t;
 use crate::nginx::base::module::Conf;
@@ -25,6 +26,16 @@ pub fn cite<T>(
         Some(cause) => cf.at(cause, "", |_| result),
         None => result,
     }
+}
+
+/// Refuses the configuration for a conflict of what stands at `place`, in the same way.
+pub fn refuse<T>(
+    cf: &mut ngx_conf_t,
+    place: Place,
+    near: fn(usize) -> Near,
+    conflict: Conflict,
+) -> Result<T, Stop> {
+    cf.at(place, "", |cf| cite(cf, place, near, Err(conflict.into())))
 }
 
 /// Warns with the place of `what`, a directive with one of its arguments or without, in the same way; it may stand in

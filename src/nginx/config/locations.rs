@@ -32,8 +32,8 @@ pub fn finish(cf: &mut ngx_conf_t) -> Result<(), Stop> {
             continue;
         }
         if !is_ours {
-            let error = Conflict::OtherHandler { location: location_name(core) };
-            return cf.at(place, "", |cf| citation::cite(cf, place, Near::Line, Err(error.into())));
+            let conflict = Conflict::OtherHandler { location: location_name(core) };
+            return citation::refuse(cf, place, Near::Line, conflict);
         }
         cf.at(place, "", |cf| {
             warn(cf, *level, proxy, &mut told);

@@ -130,7 +130,7 @@ fn inherit(
     let place = own.place.unwrap_or(around.place);
     if is_same(core.handler, stock) {
         let conflict = Conflict::NestedProxyPass { location: around.location.clone() };
-        return cf.at(place, "", |cf| citation::cite(cf, place, Near::Block, Err(conflict.into())));
+        return citation::refuse(cf, place, Near::Block, conflict);
     }
     // `if` and `limit_except` are blocks of the same location.
     if core.noname() == 1 && core.handler.is_none() && outer.proxy.is_some() {
@@ -145,9 +145,7 @@ fn inherit(
                 own.defaults.idle_inside(&line.written.line, &outer.defaults)
             {
                 let conflict = Conflict::Idle { directive, parameter };
-                let cite =
-                    |cf: &mut _| citation::cite(cf, place, Near::Block, Err(conflict.into()));
-                return cf.at(place, "", cite);
+                return citation::refuse(cf, place, Near::Block, conflict);
             }
             cf.at(place, "", |cf| apply_again(cf, level, here, (line, proxy), own)).map(Some)
         }
@@ -213,9 +211,7 @@ pub fn complete(cf: &mut ngx_conf_t) -> Result<(), Stop> {
                 let block = location_name(level.core());
                 let conflict = Conflict::UnverifiedBlock { name, location: block };
                 let place = location.place.unwrap_or(cf.place());
-                let cite =
-                    |cf: &mut _| citation::cite(cf, place, Near::Block, Err(conflict.into()));
-                cf.at(place, "", cite)
+                citation::refuse(cf, place, Near::Block, conflict)
             }
             None => Ok(()),
         };
