@@ -51,7 +51,7 @@ impl TlsClient {
     }
 
     fn look_up() -> Option<Self> {
-        // SAFETY: the types are those of nginx's and OpenSSL's headers.
+        // SAFETY: the types are those of the headers of nginx and of the TLS library that has the function.
         unsafe {
             Some(Self {
                 create: find(c"ngx_ssl_create_connection")?,
@@ -83,7 +83,7 @@ impl TlsClient {
         let is_name = !name.is_empty() && !name.starts_with('[') && name.parse::<IpAddr>().is_err();
         let sent = (conf.ssl_server_name == 1 && is_name).then(|| CString::new(name).ok());
         let name = sent.map(|name| name.ok_or_else(failed)).transpose()?;
-        // SAFETY: the connection is open and has a pool, the settings have a context, and OpenSSL copies the name.
+        // SAFETY: the connection is open and has a pool, the settings have a context, and the TLS library copies the name.
         let status = unsafe {
             if (self.create)(conf.ssl, c.as_ptr(), flags) != OK {
                 return Err(failed());
