@@ -13,6 +13,12 @@ fn written(uri: UpstreamUri) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
+/// Whether some server may take a segment of the path for a dot segment.
+fn has_dots(path: &str) -> bool {
+    let path = path.to_lowercase().replace("%2e", ".").replace("%2f", "/").replace("%5c", "/");
+    path.split(['/', '\\']).any(|segment| matches!(segment, "." | ".."))
+}
+
 fn raw(raw: &str, path: &str) -> Option<String> {
     let args = raw.split_once('?').map_or("", |(_, args)| args);
     let request =
@@ -149,11 +155,7 @@ proptest! {
             prop_assert_eq!(bytes.first(), Some(&b'/'));
             prop_assert!(!bytes.iter().any(|&b| b <= b' ' || b == 0x7f));
             let end = bytes.iter().position(|&b| b == b'?').unwrap_or(bytes.len());
-            let path = String::from_utf8_lossy(&bytes[..end]).to_lowercase();
-            let path = path.replace("%2e", ".").replace("%2f", "/").replace("%5c", "/");
-            for segment in path.split(['/', '\\']) {
-                prop_assert!(segment != "." && segment != "..");
-            }
+            prop_assert!(!has_dots(&String::from_utf8_lossy(&bytes[..end])));
             if let Some(slice) = uri.as_slice() {
                 prop_assert_eq!(slice, &bytes[..]);
             }
@@ -162,7 +164,7 @@ proptest! {
 
     #[test]
     fn safe_raw_bytes_are_equal(tail in "(/[a-zA-Z0-9_%;@:+,ü-]{1,8}){1,5}(\\?[!-~]{0,20})?") {
-        prop_assume!(!tail.to_lowercase().contains("%2e"));
+        prop_assume!(!has_dots(tail.split('?').next().unwrap_or_default()));
         let sent = format!("/__clerk{tail}");
         let request = RequestUri { raw: Some(sent.as_bytes()), path: b"", args: b"" };
         let uri = UpstreamUri::cut(request, b"/__clerk").unwrap();

@@ -1,5 +1,6 @@
 //! A real nginx in a temporary folder, on free loopback ports, checked and cleaned up at the end of each test.
 
+use std::collections::BTreeMap;
 use std::env;
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
@@ -10,7 +11,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::LazyLock;
+use std::sync::{LazyLock, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -83,9 +84,15 @@ fn build(arguments: &[&str]) -> PathBuf {
 }
 
 /// What the nginx under test says of itself.
-fn prints(option: &str) -> String {
-    let output = Command::new(&*PROGRAM).arg(option).output().expect("nginx runs");
-    String::from_utf8_lossy(&output.stderr).into_owned()
+fn prints(option: &'static str) -> String {
+    // Each configuration asks for some of it.
+    static PRINTED: Mutex<BTreeMap<&str, String>> = Mutex::new(BTreeMap::new());
+    let mut printed = PRINTED.lock().expect("nginx has run");
+    let text = printed.entry(option).or_insert_with(|| {
+        let output = Command::new(&*PROGRAM).arg(option).output().expect("nginx runs");
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    });
+    text.clone()
 }
 
 /// What the nginx under test calls itself.
